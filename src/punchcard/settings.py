@@ -1,0 +1,155 @@
+"""Settings: a commented default file, a file of the operator's, the environment, arguments.
+
+`settings.default.toml` is both the defaults and the reference page. Later sources win; unset stays
+`None` until all are merged. `load` checks every value, and the values against each other, so that a
+server that starts has settings that can work.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from punchcard.errors import SettingsInvalid
+
+ENVIRONMENT_PREFIX = "PUNCHCARD_"
+CONNECTIONS_PER_WORKER = 2
+# Connections kept free for migrations, `psql` and the supervisor's own checks.
+CONNECTIONS_RESERVED = 6
+HEARTBEATS_BEFORE_SILENCE = 3
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=1000)]
+Milliseconds = Annotated[int, Meta(ge=10, le=3_600_000)]
+Bytes = Annotated[int, Meta(ge=1024, le=1 << 40)]
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings, with the names and units of `settings.default.toml`."""
+
+    host: str
+    port: Port
+    public_url: str
+    data: str
+    database_url: str
+    postgres_version: Literal[16, 18]
+    postgres_memory_percent: Annotated[int, Meta(ge=1, le=50)]
+    postgres_connections_max: Annotated[int, Meta(ge=10, le=10_000)]
+    api_processes: Count
+    workers: Annotated[int, Meta(ge=0, le=1000)]
+    api_pool_max: Count
+    restarts_per_minute_max: Annotated[int, Meta(ge=0, le=10_000)]
+    stop_seconds_max: Annotated[int, Meta(ge=1, le=3600)]
+    body_bytes_max: Bytes
+    bodies_in_flight_bytes_max: Bytes
+    orders_per_import_max: Annotated[int, Meta(ge=1, le=100_000)]
+    portion_ms: Milliseconds
+    portion_slow_ms: Milliseconds
+    poll_ms: Milliseconds
+    heartbeat_ms: Milliseconds
+    worker_silent_ms: Milliseconds
+    worker_idle_in_transaction_ms: Milliseconds
+    worker_lock_ms: Milliseconds
+    worker_statement_ms: Milliseconds
+    log_format: Literal["", "json", "text"]
+    log_level: Literal["debug", "info", "warning", "error"]
+
+    @property
+    def base_url(self) -> str:
+        """The address users reach, without a slash at the end."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+    @property
+    def connections_needed(self) -> int:
+        """PostgreSQL connections that all processes of one `punchcard serve` may hold together."""
+        return self.api_processes * self.api_pool_max + self.workers * CONNECTIONS_PER_WORKER + CONNECTIONS_RESERVED
+
+
+def load(
+    *,
+    config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Merge all sources and check the result. Raises `SettingsInvalid` naming the setting and its source."""
+    environment = os.environ if environment is None else environment
+    merged = _defaults()
+    known = set(merged)
+    file = config or (Path(environment["PUNCHCARD_CONFIG"]) if environment.get("PUNCHCARD_CONFIG") else None)
+    if file is not None:
+        merged |= _known(_from_file(file), known, source=str(file))
+    merged |= _from_environment(environment, known)
+    merged |= {name: value for name, value in (arguments or {}).items() if value is not None}
+    try:
+        settings = msgspec.convert(merged, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsInvalid(_readable(str(error))) from None
+    _check_across(settings)
+    return settings
+
+
+def _defaults() -> dict[str, Any]:
+    return tomllib.loads(resources.files("punchcard").joinpath("settings.default.toml").read_text())
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise SettingsInvalid(f"Cannot read the settings file {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"The settings file {file} is not valid TOML: {error}") from None
+
+
+def _known(values: dict[str, Any], known: set[str], *, source: str) -> dict[str, Any]:
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise SettingsInvalid(f"Unknown setting {unknown[0]!r} in {source}")
+    return values
+
+
+def _from_environment(environment: Mapping[str, str], known: set[str]) -> dict[str, str]:
+    values = {
+        name: environment[variable] for name in known if (variable := ENVIRONMENT_PREFIX + name.upper()) in environment
+    }
+    if environment.get("DATABASE_URL") and "database_url" not in values:
+        values["database_url"] = environment["DATABASE_URL"]
+    return values
+
+
+def _readable(message: str) -> str:
+    problem, _, path = message.partition(" - at `$.")
+    return f"Setting {path.rstrip('`') or '?'}: {problem}"
+
+
+def _check_across(settings: Settings) -> None:
+    """Refuse values that are each valid and cannot work together."""
+    if not settings.database_url and settings.connections_needed > settings.postgres_connections_max:
+        raise SettingsInvalid(
+            f"api_processes x api_pool_max + workers x {CONNECTIONS_PER_WORKER} + {CONNECTIONS_RESERVED} reserved"
+            f" = {settings.connections_needed} connections, more than postgres_connections_max"
+            f" = {settings.postgres_connections_max}"
+        )
+    if settings.bodies_in_flight_bytes_max < settings.body_bytes_max:
+        raise SettingsInvalid(
+            "bodies_in_flight_bytes_max is smaller than body_bytes_max: the largest body could never be accepted"
+        )
+    if settings.portion_slow_ms < settings.portion_ms:
+        raise SettingsInvalid("portion_slow_ms is smaller than portion_ms: every portion would count as slow")
+    if settings.worker_silent_ms < HEARTBEATS_BEFORE_SILENCE * settings.heartbeat_ms:
+        raise SettingsInvalid(
+            f"worker_silent_ms must be at least {HEARTBEATS_BEFORE_SILENCE} x heartbeat_ms,"
+            " or live workers are taken for dead"
+        )
+    if settings.worker_idle_in_transaction_ms < settings.portion_slow_ms:
+        raise SettingsInvalid(
+            "worker_idle_in_transaction_ms is smaller than portion_slow_ms: slow portions would be cut off"
+        )
+    if settings.public_url and urlsplit(settings.public_url).scheme not in {"http", "https"}:
+        raise SettingsInvalid("public_url must begin with http:// or https://")
