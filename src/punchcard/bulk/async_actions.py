@@ -1,0 +1,179 @@
+"""Async actions: how a bulk request is accepted, and how its progress is read.
+
+Accepting inserts the action and its payload in one transaction and touches no row that a portion could
+hold, so it never waits for one.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from litestar import Request, get
+from litestar.params import Parameter
+from msgspec import UNSET, Struct, UnsetType
+
+from punchcard import ids
+from punchcard.bulk.jobs import Job
+from punchcard.bulk.signals import Listener
+from punchcard.db import statements
+from punchcard.db.database import Conn, Database
+from punchcard.errors import NotFound
+from punchcard.http import lists
+
+SQL = statements.beside(__file__)
+
+WAIT_SECONDS_MAX = 30
+WAIT_POLL_S = 1.0
+PIECE_BYTES_MAX = 1024 * 1024
+_END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class Scheduled(Struct):
+    """The answer to every bulk request."""
+
+    async_action_id: str
+
+
+class AsyncAction(Struct, omit_defaults=True):
+    """A bulk job. `progress` is 0 to 100; `processing_time` is in milliseconds."""
+
+    id: str
+    type: str
+    status: str
+    operation_status: str
+    created_at: datetime
+    updated_at: datetime
+    request_id: str
+    progress: int
+    processing_time: int
+    object: str
+    result: dict[str, Any] | UnsetType = UNSET
+
+
+class AsyncActionList(Struct):
+    """A page of actions, newest first, without their results."""
+
+    object: str
+    data_ref: str
+    async_actions: list[AsyncAction]
+    has_more: bool
+
+
+# ---- operations --------------------------------------------------------------------------------
+
+
+async def schedule(conn: Conn, project: str, job: Job, *, records: Sequence[bytes], request_id: str) -> str:
+    """Store a bulk request with its records (JSON each) and return the action's id. Runs after `conn` commits."""
+    action_id = ids.new("aa")
+    row = {"project_id": project, "id": action_id, "type": job.type, "lane": job.lane, "request_id": request_id}
+    row |= {"records_total": len(records), "portion_records": job.portion_records}  # type: ignore[dict-item]
+    while await (await conn.execute(SQL.async_action_insert, row)).fetchone() is None:
+        pass
+    pieces = [
+        {"project_id": project, "action_id": action_id, "first_record": first, "records": count, "body": body}
+        for first, count, body in cut_into_pieces(records)
+    ]
+    if pieces:
+        async with conn.cursor() as cursor:
+            await cursor.executemany(SQL.async_action_piece_insert, pieces)
+    return action_id
+
+
+def cut_into_pieces(records: Sequence[bytes]) -> list[tuple[int, int, bytes]]:
+    """First record, number of records and JSON array of each piece; a record over the limit is a piece alone."""
+    pieces, first, size = [], 0, 0
+    for index, record in enumerate(records):
+        if size and size + len(record) > PIECE_BYTES_MAX:
+            pieces.append((first, index - first, _array(records[first:index])))
+            first, size = index, 0
+        size += len(record) + 1
+    if records:
+        pieces.append((first, len(records) - first, _array(records[first:])))
+    return pieces
+
+
+def _array(records: Sequence[bytes]) -> bytes:
+    return b"[" + b",".join(records) + b"]"
+
+
+async def get_action(conn: Conn, project: str, action_id: str) -> AsyncAction:
+    """One action with its result. Raises `NotFound`."""
+    row = await (await conn.execute(SQL.async_action_get, {"project_id": project, "id": action_id})).fetchone()
+    if row is None:
+        raise NotFound("async_action", action_id)
+    action = _action(row)
+    if row.result is not None:
+        action.result = row.result
+    return action
+
+
+async def list_actions(conn: Conn, project: str, *, before: datetime, limit: int) -> AsyncActionList:
+    """The newest `limit` actions scheduled before `before`."""
+    parameters = {"project_id": project, "before": before, "limit": limit + 1}
+    rows = await (await conn.execute(SQL.async_action_list, parameters)).fetchall()
+    return AsyncActionList("list", "async_actions", [_action(row) for row in rows[:limit]], has_more=len(rows) > limit)
+
+
+def _action(row: Any) -> AsyncAction:
+    finished = row.finished_at is not None
+    progress = 100 if finished else min(99, row.records_next * 100 // max(1, row.records_total))
+    began = row.started_at or row.now
+    return AsyncAction(
+        id=row.id,
+        type=row.type,
+        status=row.status,
+        operation_status=row.operation_status,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        request_id=row.request_id,
+        progress=progress,
+        processing_time=max(0, round(((row.finished_at or row.now) - began).total_seconds() * 1000)),
+        object="async_action",
+    )
+
+
+# ---- handlers ----------------------------------------------------------------------------------
+
+
+@get("/v1/async-actions", operation_id="list-async-actions", tags=["Async Actions"])
+async def get_async_actions(
+    request: Request,  # type: ignore[type-arg]
+    project: str,
+    limit: lists.Limit = lists.LIMIT_DEFAULT,
+    end_date: Annotated[str | None, Parameter(description="Only actions scheduled before this ISO 8601 date.")] = None,
+) -> AsyncActionList:
+    """List async actions, newest first."""
+    before = lists.moment(end_date, "end_date") if end_date else _END_OF_TIME
+    database: Database = request.app.state.database
+    async with database.connection() as conn:
+        return await list_actions(conn, project, before=before, limit=limit)
+
+
+@get("/v1/async-actions/{action_id:str}", operation_id="get-async-action", tags=["Async Actions"])
+async def get_async_action(
+    request: Request,  # type: ignore[type-arg]
+    project: str,
+    action_id: str,
+    wait: Annotated[
+        int,
+        Parameter(
+            ge=0, le=WAIT_SECONDS_MAX, description="Answer when the action is finished, at most so many seconds later."
+        ),
+    ] = 0,
+) -> AsyncAction:
+    """Get an async action; its result is there once it is finished."""
+    database: Database = request.app.state.database
+    listener: Listener = request.app.state.done_listener
+    deadline = asyncio.get_running_loop().time() + wait
+    while True:
+        heard = listener.generation
+        async with database.connection() as conn:
+            action = await get_action(conn, project, action_id)
+        remaining = deadline - asyncio.get_running_loop().time()
+        if action.operation_status != "UNKNOWN" or remaining <= 0:
+            return action
+        await listener.wait(heard, min(remaining, WAIT_POLL_S))
+
+
+ROUTES = [get_async_actions, get_async_action]

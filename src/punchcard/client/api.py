@@ -1,0 +1,199 @@
+"""The two calls of the API that an import needs, with patience.
+
+A connection that breaks or a server that is busy is waited for, up to a limit. A request whose answer got
+lost is sent again: an import is an upsert, and the `Idempotency-Key` lets the server see the repeat.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+import msgspec
+
+from punchcard.errors import PunchcardError
+
+BACKOFF_MAX_S = 30.0
+CONNECT_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 60.0
+ACTION_WAIT_S = 5  # the server answers earlier when the action ends; the progress line moves at least this often
+_WAIT_STATUSES = frozenset({429, 502, 503, 504})
+_DOCUMENTED = TypeVar("_DOCUMENTED", bound=msgspec.Struct)
+
+
+class ImportStopped(PunchcardError):
+    """Nothing more can be sent: wrong keys, no server, or an answer that no import gives."""
+
+
+class RequestRefused(PunchcardError):
+    """The server took nothing of the request because of its shape; the text is the error's `details`."""
+
+
+class RequestTooLarge(PunchcardError):
+    """The body is larger than this server takes."""
+
+
+class Scheduled(msgspec.Struct):
+    """The answer to an accepted import."""
+
+    async_action_id: str
+
+
+class Failed(msgspec.Struct):
+    """One order that was accepted and then could not be imported. `index` counts within the request."""
+
+    reason: str = ""
+    source_id: str | None = None
+    index: int | None = None
+
+
+class Result(msgspec.Struct):
+    """What an import ended with. `failed` may be cut short; the counts are complete."""
+
+    message: str = ""
+    failed: list[Failed] = []
+    done_count: int = 0
+    failed_count: int = 0
+
+
+class Action(msgspec.Struct):
+    """An async action as far as the client reads it."""
+
+    status: str
+    result: Result | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Nothing of it will change any more."""
+        return self.status in {"DONE", "FAILED"}
+
+
+class _ErrorBody(msgspec.Struct):
+    message: str = ""
+    details: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call is repeated, and the first pause between two tries; pauses double up to half a minute."""
+
+    limit_s: float = 600.0
+    first_pause_s: float = 0.5
+
+
+class Api:
+    """A connection to one server. `say` is told in words whenever the client waits."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        application_id: str,
+        application_token: str,
+        say: Callable[[str], None],
+        patience: Patience | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._say = say
+        self._sleep = sleep
+        self._patience = patience or Patience()
+        self._jitter = random.SystemRandom()
+        try:
+            self._http = httpx.Client(
+                base_url=url,
+                headers={"X-App-Id": application_id, "X-App-Token": application_token},
+                timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+                # A proxy from the environment cannot reach this machine's own loopback address.
+                mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
+            )
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise ImportStopped(f"The address or the keys of the server cannot be used: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._http.close()
+
+    def import_orders(self, body: bytes, key: str) -> str:
+        """Send one request; returns the id of its async action."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        answer = self._call("POST", "/v1/orders/import", content=body, headers=headers)
+        return _decode(answer, Scheduled).async_action_id
+
+    def action(self, action_id: str) -> Action:
+        """The action as soon as it ended, or as it is after a few seconds."""
+        return _decode(self._call("GET", f"/v1/async-actions/{action_id}?wait={ACTION_WAIT_S}"), Action)
+
+    def _call(
+        self, method: str, path: str, *, content: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        pause = self._patience.first_pause_s
+        waited = 0.0
+        while True:
+            started = time.monotonic()
+            try:
+                answer = self._http.request(method, path, content=content, headers=headers)
+                if answer.status_code not in _WAIT_STATUSES:
+                    return _checked(answer)
+                trouble = f"the server answers {answer.status_code}: {_said(answer)}"
+                wanted = _retry_after_s(answer)
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+                raise ImportStopped(f"The address or the keys of the server cannot be used: {error}") from error
+            except httpx.TransportError as error:
+                trouble, wanted = f"no answer from {self._http.base_url}: {str(error) or type(error).__name__}", None
+            wait = wanted if wanted is not None else pause * self._jitter.uniform(0.5, 1.0)
+            waited += time.monotonic() - started + wait
+            if waited > self._patience.limit_s:
+                raise ImportStopped(f"Gave up after {self._patience.limit_s:,.0f} s, {trouble}")
+            self._say(f"Waiting {wait:.1f} s, {trouble}")
+            self._sleep(wait)
+            pause = min(pause * 2, BACKOFF_MAX_S)
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    """The answer of a call that went well; everything else raises."""
+    match answer.status_code:
+        case 200 | 202:
+            return answer
+        case 400:
+            raise RequestRefused(_said(answer))
+        case 413:
+            raise RequestTooLarge(_said(answer))
+        case 401 | 403:
+            raise ImportStopped(f"The server does not accept the keys ({answer.status_code}): {_said(answer)}")
+        case status:
+            where = f"{answer.request.method} {answer.request.url}"
+            raise ImportStopped(f"The server answers {status} to {where}: {_said(answer)}")
+
+
+def _said(answer: httpx.Response) -> str:
+    """The text of an error body, whoever wrote it."""
+    try:
+        body = msgspec.json.decode(answer.content, type=_ErrorBody)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return answer.text[:200] or answer.reason_phrase
+    return body.details or body.message or answer.reason_phrase
+
+
+def _decode(answer: httpx.Response, shape: type[_DOCUMENTED]) -> _DOCUMENTED:
+    try:
+        return msgspec.json.decode(answer.content, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ImportStopped(f"{answer.request.url} does not answer as this API does: {error}") from error
+
+
+def _retry_after_s(answer: httpx.Response) -> float | None:
+    """`Retry-After` in seconds, from either of its two forms."""
+    text = answer.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None

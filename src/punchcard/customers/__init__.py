@@ -1,0 +1,1 @@
+"""Customers: who ordered and who referred, with the summary of their orders."""

@@ -1,0 +1,139 @@
+"""Connections and transactions.
+
+One request or one portion is one transaction; only the edges (`http`, `bulk.worker`, `cli`) open one.
+A connection returns JSON columns as `msgspec.Raw`, so that stored JSON is served without being parsed.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import msgspec
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import namedtuple_row
+from psycopg.types.json import set_json_dumps, set_json_loads
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from punchcard.errors import PunchcardError, Unavailable
+
+Conn: TypeAlias = psycopg.AsyncConnection[Any]
+
+POOL_WAIT_S = 10.0
+CONNECT_TIMEOUT_S = 10
+API_STATEMENT_TIMEOUT_MS = 30_000
+API_REQUEST_DATABASE_S = 35.0
+# A link that went dead is noticed by the kernel after idle + interval x count seconds.
+KEEPALIVES = {"keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3", "tcp_user_timeout": "10000"}
+PROXY_ROUNDS = 3
+
+set_json_loads(msgspec.Raw)
+set_json_dumps(msgspec.json.encode)
+
+
+class PoolingProxy(PunchcardError):
+    """The database address leads to a proxy that pools transactions; locks and LISTEN need a session of their own."""
+
+
+def conninfo(dsn: str, *, part: str, options: dict[str, str | int] | None = None) -> str:
+    """The DSN with what all our sessions set: name, keepalives, UTC, and server settings from `options`."""
+    given = psycopg.conninfo.conninfo_to_dict(dsn)
+    settings = {"timezone": "UTC", **(options or {})}
+    ours = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    return make_conninfo(
+        dsn,
+        **{name: value for name, value in KEEPALIVES.items() if name not in given},
+        connect_timeout=given.get("connect_timeout") or CONNECT_TIMEOUT_S,
+        application_name=f"punchcard {part}",
+        options=f"{given.get('options') or ''} {ours}".strip(),
+    )
+
+
+async def connect(dsn: str, *, part: str, options: dict[str, str | int] | None = None) -> Conn:
+    """One session outside any pool, in autocommit mode."""
+    return await psycopg.AsyncConnection.connect(
+        conninfo(dsn, part=part, options=options), autocommit=True, row_factory=namedtuple_row
+    )
+
+
+class Database:
+    """A pool of sessions for one API process."""
+
+    def __init__(self, dsn: str, *, pool_max: int) -> None:
+        self.dsn = dsn
+        self._pool: AsyncConnectionPool[Conn] = AsyncConnectionPool(
+            conninfo(dsn, part="api", options={"statement_timeout": API_STATEMENT_TIMEOUT_MS}),
+            min_size=1,
+            max_size=pool_max,
+            timeout=POOL_WAIT_S,
+            kwargs={"autocommit": True, "row_factory": namedtuple_row},
+            open=False,
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Conn]:
+        """A session for single statements. Raises `Unavailable` when the database does not answer."""
+        try:
+            async with self._pool.connection() as conn, deadline(conn, API_REQUEST_DATABASE_S):
+                yield conn
+        except PoolTimeout:
+            raise Unavailable("The database is not reachable or too busy") from None
+        except psycopg.OperationalError as error:
+            raise Unavailable("The database did not answer") from error
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Conn]:
+        """A session with a transaction that commits when the block ends without an error."""
+        async with self.connection() as conn, conn.transaction():
+            yield conn
+
+
+@contextlib.asynccontextmanager
+async def deadline(conn: Conn, seconds: float) -> AsyncIterator[None]:
+    """Cut the session's link after `seconds`: the statement that waits then fails as on a lost connection.
+
+    A link that went silent gives no error by itself, and cancelling politely would wait on the same link.
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, cut, conn)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def cut(conn: Conn) -> None:
+    """Shut the session's socket down without a goodbye."""
+    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(conn.fileno())) as link:
+        link.shutdown(socket.SHUT_RDWR)
+
+
+async def refuse_pooling_proxy(dsn: str) -> None:
+    """Raise `PoolingProxy` when a session does not keep its own server process between transactions."""
+    async with await connect(dsn, part="check") as first, await connect(dsn, part="check") as second:
+        homes = {await _backend_pid(first), await _backend_pid(second)}
+        for _ in range(PROXY_ROUNDS):
+            async with first.transaction():
+                await _backend_pid(first)
+                async with second.transaction():
+                    homes |= {await _backend_pid(first), await _backend_pid(second)}
+            homes |= {await _backend_pid(second), await _backend_pid(first)}
+        if len(homes) != 2 or await _backend_pid(first) == await _backend_pid(second):
+            raise PoolingProxy(
+                "The database address leads to a proxy that pools transactions (such as PgBouncer with"
+                " pool_mode=transaction). Use the server's own address, or session pooling."
+            )
+
+
+async def _backend_pid(conn: Conn) -> int:
+    row = await (await conn.execute("SELECT pg_backend_pid() AS pid")).fetchone()
+    assert row is not None
+    return int(row.pid)

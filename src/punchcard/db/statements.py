@@ -1,0 +1,32 @@
+"""SQL is text: named statements in a `.sql` file beside the module that uses them.
+
+    SQL = statements.beside(__file__)              # reads customers.sql beside customers.py
+    await conn.execute(SQL.customer_get, {...})    # `-- name: customer_get` in that file
+
+A statement's parameters are written `:name` and passed by name.
+"""
+
+from pathlib import Path
+
+import aiosql
+
+
+class Statements:
+    """The statements of one file, by name, as the driver takes them."""
+
+    def __init__(self, file: Path) -> None:
+        queries = aiosql.from_path(file, "apsycopg", mandatory_parameters=False)
+        names = [name for name in queries.available_queries if not name.endswith("_cursor")]
+        # bytes, because the driver's types accept text only where it is a literal
+        self._by_name: dict[str, bytes] = {name: getattr(queries, name).sql.encode() for name in names}
+
+    def __getattr__(self, name: str) -> bytes:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise AttributeError(f"No statement is named {name}") from None
+
+
+def beside(module_file: str) -> Statements:
+    """The statements in the `.sql` file with the module's name."""
+    return Statements(Path(module_file).with_suffix(".sql"))

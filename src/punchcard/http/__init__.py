@@ -1,0 +1,1 @@
+"""What every request passes: authentication, request ids, error bodies, limits, lists, OpenAPI."""

@@ -1,0 +1,151 @@
+"""OpenAPI 3.1 from the code, and an interactive page that works offline.
+
+Litestar derives the description from handlers and structs. Bodies that we read ourselves are added from
+the same structs, and the framework's validation errors are replaced by the documented error object.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import swagger_ui_bundle
+from litestar import Litestar, Request, Response, get
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components, OAuthFlow, OAuthFlows, SecurityScheme, Server
+
+from punchcard import __version__
+from punchcard.errors import NotFound
+from punchcard.http.answers import Error
+
+SCOPES = (
+    "api", "assets", "async-actions", "campaigns", "categories", "client_api", "client_consents", "client_customers",
+    "client_events", "client_promotions", "client_publish", "client_qualifications", "client_redeem",
+    "client_redemptions", "client_validate", "client_validations", "client_vouchers", "consents", "customers",
+    "events", "exports", "locations", "loyalties", "metadata-schemas", "orders", "product-collections", "products",
+    "promotions", "publications", "qualifications", "redemptions", "referrals", "rewards", "segments", "skus",
+    "task-results", "templates", "trash-bin", "validation-rules-assignments", "validation-rules", "validations",
+    "vouchers",
+)  # fmt: skip
+KEYS: dict[str, list[str]] = {"X-App-Id": [], "X-App-Token": []}
+ERROR_STATUSES = {
+    "400": "The request does not have the documented shape; `details` names the path of what is wrong.",
+    "401": "The keys are missing or wrong.",
+    "404": "Nothing in this project has that id.",
+    "405": "The path exists, the method does not.",
+    "406": "The client accepts no JSON.",
+    "413": "The body is larger than the server's limit.",
+    "415": "The body is not JSON.",
+    "429": "The server holds as many request bodies as it may; `Retry-After` says when to come again.",
+    "503": "The database does not answer.",
+}
+_BODY_STATUSES = frozenset({"413", "415", "429"})
+
+
+def config(*, base_url: str) -> OpenAPIConfig:
+    """What the description says about the server as a whole."""
+    key = {"type": "apiKey", "security_scheme_in": "header"}
+    return OpenAPIConfig(
+        title="Punchcard API",
+        version=__version__,
+        description="A self-hosted promotion and loyalty engine that speaks the Voucherify v1 API.",
+        servers=[Server(url=base_url)],
+        security=[KEYS, {"X-Voucherify-OAuth": ["api"]}],
+        components=Components(
+            security_schemes={
+                "X-App-Id": SecurityScheme(name="X-App-Id", **key),  # type: ignore[arg-type]
+                "X-App-Token": SecurityScheme(name="X-App-Token", **key),  # type: ignore[arg-type]
+                "X-Voucherify-OAuth": SecurityScheme(
+                    type="oauth2",
+                    flows=OAuthFlows(
+                        client_credentials=OAuthFlow(
+                            token_url=f"{base_url}/v1/oauth/token",
+                            scopes={scope: f"Everything under {scope}." for scope in SCOPES},
+                        )
+                    ),
+                ),
+            }
+        ),
+        render_plugins=[],
+        path="/unused-openapi",
+    )
+
+
+def document(app: Litestar, bodies: dict[str, Any]) -> dict[str, Any]:
+    """The description as a JSON object. `bodies` maps the operation ids of bodies we read ourselves to their types."""
+    description = app.openapi_schema.to_schema()
+    (_, *body_schemas), components = msgspec.json.schema_components(
+        [Error, *bodies.values()], ref_template="#/components/schemas/{name}"
+    )
+    schemas = description.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(components)
+    by_operation = dict(zip(bodies, body_schemas, strict=True))
+    for path, methods in description["paths"].items():
+        for operation in methods.values():
+            if operation["operationId"] in by_operation:
+                schema = by_operation[operation["operationId"]]
+                operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+            _describe_errors(operation, path)
+    return description
+
+
+def _describe_errors(operation: dict[str, Any], path: str) -> None:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    for status in [code for code in operation["responses"] if not code.startswith("2")]:
+        del operation["responses"][status]
+    for status, description in ERROR_STATUSES.items():
+        if status in _BODY_STATUSES and "requestBody" not in operation:
+            continue
+        if status == "404" and "{" not in path:
+            continue
+        operation["responses"][status] = {"description": description, "content": content}
+
+
+# ---- the page ----------------------------------------------------------------------------------
+
+_ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
+_ASSET_TYPES = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Punchcard API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="/docs/swagger-ui.css"><link rel="icon" href="/docs/favicon-32x32.png"></head>
+<body><div id="page"></div><script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/page.js"></script></body></html>
+"""
+_SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#page", deepLinking: true, persistAuthorization: true,
+  validatorUrl: null, tryItOutEnabled: true});
+"""
+
+
+@get("/docs", include_in_schema=False)
+async def get_docs() -> Response[str]:
+    """The interactive page."""
+    return Response(_PAGE, media_type="text/html")
+
+
+@get("/docs/{name:str}", include_in_schema=False)
+async def get_docs_asset(name: str) -> Response[bytes]:
+    """The page's script and style, from the installed package."""
+    if name == "page.js":
+        return Response(_SCRIPT.encode(), media_type="text/javascript")
+    if name not in _ASSET_TYPES:
+        raise NotFound("page", name)
+    return Response(_asset(name), media_type=_ASSET_TYPES[name])
+
+
+@get("/openapi.json", include_in_schema=False)
+async def get_openapi(request: Request) -> Response[bytes]:  # type: ignore[type-arg]
+    """The description."""
+    return Response(request.app.state.openapi_json(), media_type="application/json")
+
+
+@lru_cache(maxsize=8)
+def _asset(name: str) -> bytes:
+    return (_ASSETS / name).read_bytes()
+
+
+ROUTES = [get_docs, get_docs_asset, get_openapi]

@@ -1,0 +1,121 @@
+"""From a decoder's complaint to the documented phrase with the path of what is wrong.
+
+msgspec says ``Expected `int` >= 1 - at `$.items[0].quantity` ``; the API says
+`Property .items[0].quantity cannot be lower than 1`.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from punchcard.errors import InvalidPayload
+
+_AT = re.compile(r"^(?P<problem>.*?)(?: - at `\$?(?P<path>.*)`)?$", re.DOTALL)
+_EXPECTED = re.compile(r"^Expected `(?P<expected>[^`]+)`(?P<rest>.*)$", re.DOTALL)
+_BOUND = re.compile(r"^ (?P<operator>>=|<=|<|>) (?P<bound>\S+)$")
+_LENGTH = re.compile(r"^ (?:of length|of at most length) (?:(?P<operator>>=|<=) )?(?P<bound>\d+)")
+# msgspec writes `[...]` for "some key of this object"; the key itself is not known
+_SOME_KEY = re.compile(r"\[\.\.\.\]$")
+_NOUNS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "array": "an array",
+          "object": "an object", "date": "a date in the format YYYY-MM-DD", "null": "null"}  # fmt: skip
+_FALLBACK = "Payload is not valid JSON"
+
+
+def complaint(error: Exception, *, prefix: str = "") -> str:
+    """The documented phrase for `error`; `prefix` is the path of the decoded part, such as `.[3]`."""
+    if isinstance(error, RecursionError):
+        return f"{_FALLBACK}{_inside(prefix)}: it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{_FALLBACK}{_inside(prefix)}: it is not encoded in UTF-8"
+    if not isinstance(error, msgspec.ValidationError):
+        return f"{_FALLBACK}{_inside(prefix)}: {_json_problem(str(error))}"
+    match = _AT.match(str(error))
+    assert match is not None
+    path = prefix + _SOME_KEY.sub("", match["path"] or "")
+    return phrase(match["problem"], f"Property {path}" if path else "Payload")
+
+
+def phrase(problem: str, subject: str) -> str:
+    """`Expected ...` in the API's words, about `subject` (such as `Property .limit`)."""
+    if problem == "Invalid RFC3339 encoded date":
+        return f"{subject} must be {_NOUNS['date']}"
+    if problem.startswith("Invalid enum value"):
+        return f"{subject} has an unknown value {problem.removeprefix('Invalid enum value ')}"
+    if problem == "Number out of range":
+        return f"{subject} must be a number that can be represented"
+    missing = re.match(r"^Object missing required field `(.+)`$", problem)
+    if missing:
+        return f"{subject} should have required property '{missing[1]}'"
+    expected = _EXPECTED.match(problem)
+    return _expectation(expected, subject) if expected else f"{subject}: {problem}"
+
+
+def _expectation(expected: re.Match[str], subject: str) -> str:
+    kind, rest = expected["expected"].split(" | ")[0], expected["rest"]
+    if bound := _BOUND.match(rest):
+        direction = "lower" if bound["operator"].startswith(">") else "higher"
+        return f"{subject} cannot be {direction} than {bound['bound']}"
+    if length := _LENGTH.match(rest):
+        noun = "elements" if kind == "array" else "characters"
+        quantity = "at least" if length["operator"] == ">=" else "at most"
+        return f"{subject} must have {quantity} {length['bound']} {noun}"
+    verb = "should be" if kind == "int" else "must be"
+    return f"{subject} {verb} {_NOUNS.get(kind, kind)}"
+
+
+def _inside(prefix: str) -> str:
+    return f" in {prefix}" if prefix else ""
+
+
+def _json_problem(text: str) -> str:
+    # msgspec calls an unpaired surrogate escape "truncated"; the text must fit both
+    text = text.removeprefix("JSON is malformed: ")
+    return "it ends early or holds an incomplete escape" if text == "Input data was truncated" else text
+
+
+def integers_from_floats(value: Any) -> Any:
+    """`value` with every integral float outside metadata as an integer: `70000.0` is 70000."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, list):
+        return [integers_from_floats(element) for element in value]
+    if isinstance(value, dict):
+        return {key: part if key == "metadata" else integers_from_floats(part) for key, part in value.items()}
+    return value
+
+
+METADATA_DEPTH_MAX = 32
+_INTEGER_MAX = 2**63 - 1
+
+
+def check_metadata(metadata: dict[str, Any] | None, path: str) -> None:
+    """Refuse what PostgreSQL could not store: deep nesting and integers beyond 64 bits."""
+    if metadata:
+        for key, value in metadata.items():
+            if value.__class__ is not str:
+                _check_value(value, path, key, 1)
+
+
+def _check_value(value: Any, path: str, key: str, depth: int) -> None:
+    if isinstance(value, int):
+        if abs(value) > _INTEGER_MAX:
+            raise InvalidPayload(f"Property {path}.{key} must be a number that can be represented")
+    elif isinstance(value, list | dict):
+        if depth >= METADATA_DEPTH_MAX:
+            raise InvalidPayload(f"Property {path} is nested deeper than {METADATA_DEPTH_MAX} levels")
+        for element in value.values() if isinstance(value, dict) else value:
+            _check_value(element, path, key, depth + 1)
+
+
+def refuse_nul(value: Any, path: str) -> None:
+    """Refuse a NUL character in any string below `path`: PostgreSQL stores none."""
+    if isinstance(value, str) and "\x00" in value:
+        raise InvalidPayload(f"Property {path} must not contain a NUL character")
+    if isinstance(value, dict):
+        for key, part in value.items():
+            refuse_nul(part, f"{path}.{key}")
+            refuse_nul(key, path)
+    elif isinstance(value, list):
+        for no, part in enumerate(value):
+            refuse_nul(part, f"{path}[{no}]")

@@ -1,0 +1,1 @@
+"""Orders: reads, amounts, and the bulk import of historical orders."""

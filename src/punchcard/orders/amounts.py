@@ -1,0 +1,75 @@
+"""The arithmetic of orders, in integers of the smallest currency unit. Pure functions.
+
+An item's price is, in this order: its own, the payload's SKU's, the payload's product's, the stored
+SKU's, the stored product's. An amount sent without a price stays as sent.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from punchcard.errors import RecordError
+from punchcard.products.products import AMOUNT_MAX
+
+
+class ItemAmounts(Struct, frozen=True):
+    """What an item costs. `quantity` is 1 where a price stood without one; `amount` none where nothing is known."""
+
+    price: int | None
+    quantity: int | None
+    amount: int | None
+
+
+class OrderAmounts(Struct, frozen=True):
+    """An order's sums. `items_amount` is none unless every item has an amount."""
+
+    amount: int
+    total_amount: int
+    items_amount: int | None
+    items_discount_amount: int | None
+
+
+def item_amounts(
+    *, price: int | None, quantity: int | None, amount: int | None, known_prices: Iterable[int | None], path: str
+) -> ItemAmounts:
+    """`price x quantity`; else the amount as sent; else the first known price x quantity. Raises `RecordError`."""
+    if price is None and amount is None:
+        price = next((known for known in known_prices if known is not None), None)
+    if price is None:
+        return ItemAmounts(None, quantity, amount)
+    quantity = 1 if quantity is None else quantity
+    return ItemAmounts(price, quantity, _bounded(price * quantity, f"{path}.amount"))
+
+
+def order_amounts(
+    *,
+    sent: int | None,
+    discount: int | None,
+    amounts: list[int | None],
+    discounts: list[int | None],
+) -> OrderAmounts:
+    """The sums of an order whose items have these amounts and discounts.
+
+    The items' sum wins over the amount sent when every item has an amount; discounts are kept as sent,
+    and only the total stops at 0. Raises `RecordError` for sums beyond 2^53-1.
+    """
+    known = [amount for amount in amounts if amount is not None]
+    items_amount = _bounded(sum(known), ".amount") if amounts and len(known) == len(amounts) else None
+    if items_amount is None:
+        amount = sent if sent is not None else _bounded(sum(known), ".amount")
+    else:
+        amount = items_amount
+    given = [value for value in discounts if value is not None]
+    items_discount = _bounded(sum(given), ".items_discount_amount") if given else None
+    return OrderAmounts(amount, total(amount, discount, items_discount), items_amount, items_discount)
+
+
+def total(amount: int, discount: int | None, items_discount: int | None) -> int:
+    """`total_amount`: the amount after all discounts, never below 0. Raises `RecordError`."""
+    return max(0, amount - _bounded((discount or 0) + (items_discount or 0), ".total_discount_amount"))
+
+
+def _bounded(value: int, path: str) -> int:
+    if value > AMOUNT_MAX:
+        raise RecordError(f"Property {path} cannot be higher than {AMOUNT_MAX}")
+    return value

@@ -1,0 +1,233 @@
+"""Orders: types, reads, routes. The import is in `imports`, what a batch does to stored orders in `planning`."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, get
+from litestar.params import Parameter
+from msgspec import UNSET, Meta, Struct, UnsetType
+from psycopg import sql
+
+from punchcard.customers.customers import CustomerIn
+from punchcard.db import statements
+from punchcard.db.database import Conn, Database
+from punchcard.errors import NotFound
+from punchcard.http import lists
+from punchcard.products.products import AMOUNT_MAX, Amount, Identifier, ProductIn, SkuIn
+
+SQL = statements.beside(__file__)
+
+ITEMS_MAX = 500
+Status = Literal["CREATED", "PAID", "CANCELED", "FULFILLED"]
+# what counts as revenue in a customer's summary
+REVENUE = frozenset({"PAID", "FULFILLED"})
+
+# ---- types -------------------------------------------------------------------------------------
+
+
+class ItemIn(Struct):
+    """An order item as a request sends it; null means absent."""
+
+    sku_id: Identifier | None = None
+    product_id: Identifier | None = None
+    related_object: Literal["product", "sku"] | None = None
+    source_id: Identifier | None = None
+    quantity: Amount | None = None
+    discount_quantity: Amount | None = None
+    initial_quantity: Annotated[int, Meta(ge=1, le=AMOUNT_MAX)] | None = None
+    amount: Amount | None = None
+    discount_amount: Amount | None = None
+    initial_amount: Amount | None = None
+    price: Amount | None = None
+    product: ProductIn | None = None
+    sku: SkuIn | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class OrderIn(Struct):
+    """An order as a request sends it; nothing is required, null means absent."""
+
+    id: Identifier | None = None
+    source_id: Identifier | None = None
+    status: Status | None = None
+    amount: Amount | None = None
+    initial_amount: Amount | None = None
+    discount_amount: Amount | None = None
+    items: Annotated[list[ItemIn], Meta(max_length=ITEMS_MAX)] | None = None
+    metadata: dict[str, Any] | None = None
+    customer: CustomerIn | None = None
+    referrer: CustomerIn | None = None
+    referrer_id: Identifier | None = None
+
+
+class ProductEcho(Struct, omit_defaults=True):
+    """What is known of an item's product: the stored record, overlaid by the request."""
+
+    id: str | None = None
+    source_id: str | None = None
+    name: str | None = None
+    metadata: dict[str, Any] | None = None
+    price: int | None = None
+
+
+class SkuEcho(Struct, omit_defaults=True):
+    """What is known of an item's SKU: the stored record, overlaid by the request."""
+
+    id: str | None = None
+    source_id: str | None = None
+    sku: str | None = None
+    metadata: dict[str, Any] | None = None
+    price: int | None = None
+
+
+class Item(Struct, omit_defaults=True):
+    """An order item as the API shows it, and as it is stored."""
+
+    object: str
+    source_id: str | None = None
+    related_object: str | None = None
+    product_id: str | None = None
+    sku_id: str | None = None
+    quantity: int | None = None
+    initial_quantity: int | None = None
+    discount_quantity: int | None = None
+    amount: int | None = None
+    initial_amount: int | None = None
+    discount_amount: int | None = None
+    price: int | None = None
+    subtotal_amount: int | None = None
+    product: ProductEcho | None = None
+    sku: SkuEcho | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class CustomerReference(Struct):
+    """A customer or referrer inside an order."""
+
+    id: str
+    object: str = "customer"
+
+
+class Order(Struct, omit_defaults=True):
+    """An order as the API shows it. `ordered_at` is ours: when it was placed, from its metadata."""
+
+    id: str
+    source_id: str | None
+    created_at: datetime
+    updated_at: datetime | None
+    status: Status
+    amount: int
+    initial_amount: int
+    total_amount: int
+    items: list[Item]
+    metadata: dict[str, Any]
+    customer_id: str | None
+    referrer_id: str | None
+    object: str
+    discount_amount: int | UnsetType = UNSET
+    items_discount_amount: int | UnsetType = UNSET
+    total_discount_amount: int | UnsetType = UNSET
+    ordered_at: datetime | UnsetType = UNSET
+    customer: CustomerReference | UnsetType = UNSET
+    referrer: CustomerReference | UnsetType = UNSET
+
+
+class OrderList(Struct):
+    """A page of orders."""
+
+    object: str
+    data_ref: str
+    orders: list[Order]
+    total: int
+
+
+# ---- operations --------------------------------------------------------------------------------
+
+
+async def get_order(conn: Conn, project: str, order_id: str) -> Order:
+    """One order by id or source id. Raises `NotFound`."""
+    row = await (await conn.execute(SQL.order_get, {"project_id": project, "id": order_id})).fetchone()
+    if row is None:
+        raise NotFound("order", order_id)
+    return _order(row)
+
+
+_SELECT = sql.SQL(
+    "SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,"
+    " items_discount_amount, items, metadata, ordered_at, created_at, updated_at FROM orders"
+)
+ORDER_COLUMNS = ("created_at", "updated_at")
+
+
+async def list_orders(conn: Conn, project: str, *, limit: int, page: int, order: str | None) -> OrderList:
+    """A page of orders, oldest first by default."""
+    column, descending = lists.ordering(order, ORDER_COLUMNS, "created_at")
+    direction = sql.SQL("DESC" if descending else "ASC")
+    query = sql.SQL("{} WHERE project_id = {} ORDER BY {} {}, id {} LIMIT {} OFFSET {}").format(
+        _SELECT, project, sql.Identifier(column), direction, direction, limit, (page - 1) * limit
+    )
+    rows = await (await conn.execute(query)).fetchall()
+    total = await (await conn.execute(SQL.orders_count, {"project_id": project})).fetchone()
+    assert total is not None
+    return OrderList("list", "orders", [_order(row) for row in rows], total=total.total)
+
+
+_NO_ITEMS: Any = msgspec.Raw(b"[]")
+
+
+def _order(row: Any) -> Order:
+    discounts = [value for value in (row.discount_amount, row.items_discount_amount) if value is not None]
+    return Order(
+        id=row.id,
+        source_id=row.source_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        status=row.status,
+        amount=row.amount,
+        initial_amount=row.amount if row.initial_amount is None else row.initial_amount,
+        total_amount=row.total_amount,
+        items=row.items or _NO_ITEMS,
+        metadata=row.metadata,
+        customer_id=row.customer_id,
+        referrer_id=row.referrer_id,
+        object="order",
+        discount_amount=_set(row.discount_amount),
+        items_discount_amount=_set(row.items_discount_amount),
+        total_discount_amount=sum(discounts) if discounts else UNSET,
+        ordered_at=_set(row.ordered_at),
+        customer=CustomerReference(row.customer_id) if row.customer_id else UNSET,
+        referrer=CustomerReference(row.referrer_id) if row.referrer_id else UNSET,
+    )
+
+
+def _set(value: Any) -> Any:
+    return UNSET if value is None else value
+
+
+# ---- handlers ----------------------------------------------------------------------------------
+
+
+@get("/v1/orders", operation_id="list-orders", tags=["Orders"])
+async def get_orders(
+    request: Request,  # type: ignore[type-arg]
+    project: str,
+    limit: lists.Limit = lists.LIMIT_DEFAULT,
+    page: lists.Page = 1,
+    order: Annotated[str | None, Parameter(description="created_at or updated_at; `-` for descending.")] = None,
+) -> OrderList:
+    """List orders, oldest first."""
+    database: Database = request.app.state.database
+    async with database.connection() as conn:
+        return await list_orders(conn, project, limit=limit, page=page, order=order)
+
+
+@get("/v1/orders/{order_id:str}", operation_id="get-order", tags=["Orders"])
+async def get_order_by_id(request: Request, project: str, order_id: str) -> Order:  # type: ignore[type-arg]
+    """Get an order by id or source id."""
+    database: Database = request.app.state.database
+    async with database.connection() as conn:
+        return await get_order(conn, project, order_id)
+
+
+ROUTES = [get_orders, get_order_by_id]

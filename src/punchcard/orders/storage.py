@@ -1,0 +1,217 @@
+"""Reading and writing the orders of a batch, and their customers' summaries, set-wise."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+from psycopg import sql
+from psycopg.types.json import Json, Jsonb
+
+from punchcard.customers import customers
+from punchcard.customers.customers import CustomerRow
+from punchcard.db.database import Conn
+from punchcard.orders.orders import SQL
+from punchcard.orders.planning import OrderRow, Planner
+from punchcard.products import catalogue
+from punchcard.products.catalogue import ProductRow, SkuRow
+
+RowT = TypeVar("RowT")
+
+
+class Changes(Struct):
+    """The rows of a plan that differ from what is stored, new ones apart, in the order of the request."""
+
+    customers_new: list[CustomerRow]
+    customers_known: list[CustomerRow]
+    products_new: list[ProductRow]
+    products_changed: list[ProductRow]
+    skus_new: list[SkuRow]
+    skus_changed: list[SkuRow]
+    orders_new: list[OrderRow]
+    orders_changed: list[OrderRow]
+    # customers to be placed into segments again
+    concerned: list[str]
+
+    @classmethod
+    def of(cls, planner: Planner) -> "Changes":
+        """The changes of a plan. `customers_known` holds whom a changed order names, whether they change or not:
+        locking them keeps them from being deleted meanwhile."""
+        orders = [order for order in planner.orders.all() if order.changed]
+        named = {person for order in orders for person in (order.customer_id, order.referrer_id) if person}
+        named |= {
+            before.customer_id
+            for order in orders
+            if (before := planner.stored_orders.get(order.id)) and before.customer_id
+        }
+        people = list(planner.customers.all())
+        products = [product for product in planner.products.all() if product.changed]
+        skus = [sku for sku in planner.skus.all() if sku.changed]
+        new = {person.id for person in people if person.version is None}
+        concerned = new | planner.concerned | {person.id for person in people if person.attributes_changed}
+        return cls(
+            customers_new=[person for person in people if person.version is None],
+            customers_known=[p for p in people if p.version is not None and (p.changed or p.id in named)],
+            products_new=[product for product in products if product.version is None],
+            products_changed=[product for product in products if product.version is not None],
+            skus_new=[sku for sku in skus if sku.version is None],
+            skus_changed=[sku for sku in skus if sku.version is not None],
+            orders_new=[order for order in orders if order.version is None],
+            orders_changed=[order for order in orders if order.version is not None],
+            concerned=sorted(concerned),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be written."""
+        return not any(getattr(self, field) for field in self.__struct_fields__)
+
+
+async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[str]) -> list[OrderRow]:
+    """The stored orders among `ids` and `source_ids`."""
+    if not ids and not source_ids:
+        return []
+    parameters = {"project_id": project, "ids": list(ids), "source_ids": list(source_ids)}
+    rows = await (await conn.execute(SQL.orders_resolve, parameters, binary=True)).fetchall()
+    return [
+        OrderRow(
+            *row[:11],
+            None if row.items is None else bytes(row.items),
+            msgspec.json.decode(row.metadata),
+            row.ordered_at,
+            row.created_at,
+            row.version,
+        )
+        for row in {row.id: row for row in rows}.values()
+    ]
+
+
+async def lock(conn: Conn, project: str, changes: Changes) -> bool:
+    """Lock the existing rows that are to change, in the one order of locks; whether all are still as they were read."""
+    return (
+        await customers.lock(conn, project, changes.customers_known)
+        and await catalogue.lock(conn, project, changes.products_changed, changes.skus_changed)
+        and await _lock_orders(conn, project, changes.orders_changed)
+    )
+
+
+async def _lock_orders(conn: Conn, project: str, orders: Sequence[OrderRow]) -> bool:
+    versions = {order.id: order.version for order in orders}
+    if not versions:
+        return True
+    cursor = await conn.execute(SQL.orders_lock, {"project_id": project, "ids": sorted(versions)})
+    return {row.id: row.version for row in await cursor.fetchall()} == versions
+
+
+async def write(conn: Conn, project: str, changes: Changes, planner: Planner) -> None:
+    """Write all changes. The rows that exist must be locked."""
+    clock = await (await conn.execute(SQL.write_clock, {"project_id": project})).fetchone()
+    assert clock is not None
+    now: datetime = clock.now
+    for order, created_at in _timed(changes.orders_new, now):
+        order.created_at = created_at
+    unsettled = settle_last_orders([*changes.orders_new, *changes.orders_changed], planner)
+    await customers.insert(conn, project, _timed(changes.customers_new, now))
+    await catalogue.insert_products(conn, project, _timed(changes.products_new, now))
+    await catalogue.insert_skus(conn, project, _timed(changes.skus_new, now))
+    await catalogue.update(conn, project, changes.products_changed, changes.skus_changed, now=now)
+    await _insert(conn, project, changes.orders_new)
+    await _update(conn, project, changes.orders_changed, now=now)
+    await _read_last_orders(conn, project, unsettled)
+    changed = [person for person in changes.customers_known if person.changed]
+    await customers.update(conn, project, changed, now=now)
+
+
+def _timed(rows: Sequence[RowT], first: datetime) -> list[tuple[RowT, datetime]]:
+    """Each row with a `created_at` of its own, one microsecond apart: it is a paging cursor."""
+    return [(row, first + timedelta(microseconds=no)) for no, row in enumerate(rows)]
+
+
+# ---- orders ------------------------------------------------------------------------------------
+
+_COPY = sql.SQL(
+    "COPY orders (project_id, id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount,"
+    " discount_amount, items_amount, items_discount_amount, items, metadata, ordered_at, created_at)"
+    " FROM STDIN (FORMAT BINARY)"
+)
+_COPY_TYPES = ["text"] * 6 + ["int8"] * 6 + ["json", "jsonb", "timestamptz", "timestamptz"]
+
+
+async def _insert(conn: Conn, project: str, orders: Sequence[OrderRow]) -> None:
+    if not orders:
+        return
+    async with conn.cursor() as cursor, cursor.copy(_COPY) as copy:
+        copy.set_types(_COPY_TYPES)
+        for o in sorted(orders, key=lambda order: order.source_id or ""):
+            await copy.write_row((
+                project, o.id, o.source_id, o.status, o.customer_id, o.referrer_id, o.amount, o.total_amount,
+                o.initial_amount, o.discount_amount, o.items_amount, o.items_discount_amount,
+                None if o.items is None else Json(msgspec.Raw(o.items)), Jsonb(o.metadata), o.ordered_at, o.created_at,
+            ))  # fmt: skip
+
+
+async def _update(conn: Conn, project: str, orders: Sequence[OrderRow], *, now: datetime) -> None:
+    if not orders:
+        return
+    columns: dict[str, Any] = {
+        "ids": [o.id for o in orders],
+        "source_ids": [o.source_id for o in orders],
+        "statuses": [o.status for o in orders],
+        "customer_ids": [o.customer_id for o in orders],
+        "referrer_ids": [o.referrer_id for o in orders],
+        "amounts": [o.amount for o in orders],
+        "total_amounts": [o.total_amount for o in orders],
+        "initial_amounts": [o.initial_amount for o in orders],
+        "discount_amounts": [o.discount_amount for o in orders],
+        "items_amounts": [o.items_amount for o in orders],
+        "items_discount_amounts": [o.items_discount_amount for o in orders],
+        "items": [None if o.items is None else o.items.decode() for o in orders],
+        "metadatas": [msgspec.json.encode(o.metadata).decode() for o in orders],
+        "ordered_ats": [o.ordered_at for o in orders],
+    }
+    await conn.execute(SQL.orders_update, {"project_id": project, "now": now, **columns})
+
+
+# ---- the newest order of a customer ------------------------------------------------------------
+
+
+def settle_last_orders(orders: Iterable[OrderRow], planner: Planner) -> list[CustomerRow]:
+    """Set the customers' last order from the changed orders; return those for whom only the table can tell.
+
+    That is the case when the order that was the last no longer is, and no changed order is as new as it was.
+    """
+    newest: dict[str, OrderRow] = {}
+    for order in orders:
+        if order.counts:
+            assert order.customer_id is not None
+            best = newest.get(order.customer_id)
+            if best is None or _age(order) > _age(best):
+                newest[order.customer_id] = order
+    unsettled = []
+    for customer in planner.customers.all():
+        if customer.summary_changed:
+            candidate = newest.get(customer.id)
+            last = planner.orders.by_id(customer.orders_last_id)  # set only if this batch names it
+            old = (customer.orders_last_date, customer.orders_last_id)
+            if candidate and (customer.orders_last_id is None or _age(candidate) >= old):
+                _set_last(customer, candidate.id, candidate.total_amount, _age(candidate)[0])
+            elif last is not None and last.changed:
+                unsettled.append(customer)
+    return unsettled
+
+
+def _age(order: OrderRow) -> Any:
+    return (order.ordered_at or order.created_at, order.id)
+
+
+async def _read_last_orders(conn: Conn, project: str, people: Sequence[CustomerRow]) -> None:
+    if people:
+        by_id = {customer.id: customer for customer in people}
+        parameters = {"project_id": project, "customer_ids": list(by_id)}
+        for row in await (await conn.execute(SQL.orders_last_of_customers, parameters)).fetchall():
+            _set_last(by_id[row.customer_id], row.id, row.total_amount, row.placed_at)
+
+
+def _set_last(customer: CustomerRow, order_id: str | None, amount: int | None, date: datetime | None) -> None:
+    customer.orders_last_id, customer.orders_last_amount, customer.orders_last_date = order_id, amount, date

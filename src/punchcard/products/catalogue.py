@@ -1,0 +1,129 @@
+"""The catalogue while a batch changes it: products and SKUs by id and by source id, read and written set-wise."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from punchcard.db import statements
+from punchcard.db.database import Conn
+
+SQL = statements.beside(__file__.replace("catalogue.py", "products.py"))
+
+
+class ProductRow(Struct):
+    """A product while a batch changes it; `version` is none while the row does not exist yet."""
+
+    id: str
+    source_id: str | None = None
+    name: str | None = None
+    price: int | None = None
+    metadata: dict[str, Any] = {}
+    version: str | None = None
+    changed: bool = False
+
+
+class SkuRow(Struct):
+    """A SKU while a batch changes it. `name` is what the API calls `sku`."""
+
+    id: str
+    source_id: str | None = None
+    product_id: str = ""
+    name: str | None = None
+    price: int | None = None
+    metadata: dict[str, Any] = {}
+    version: str | None = None
+    changed: bool = False
+
+
+class References(Struct):
+    """The ids and source ids of products and SKUs that a batch names."""
+
+    product_ids: set[str] = msgspec.field(default_factory=set)
+    product_source_ids: set[str] = msgspec.field(default_factory=set)
+    sku_ids: set[str] = msgspec.field(default_factory=set)
+    sku_source_ids: set[str] = msgspec.field(default_factory=set)
+
+
+async def resolve_skus(conn: Conn, project: str, named: References) -> list[SkuRow]:
+    """The existing SKUs among those named."""
+    if not named.sku_ids and not named.sku_source_ids:
+        return []
+    parameters = {"project_id": project, "ids": list(named.sku_ids), "source_ids": list(named.sku_source_ids)}
+    rows = await (await conn.execute(SQL.skus_resolve, parameters, binary=True)).fetchall()
+    return [
+        SkuRow(
+            row.id, row.source_id, row.product_id, row.sku, row.price, msgspec.json.decode(row.metadata), row.version
+        )
+        for row in {row.id: row for row in rows}.values()
+    ]
+
+
+async def resolve_products(conn: Conn, project: str, named: References, skus: Sequence[SkuRow]) -> list[ProductRow]:
+    """The existing products among those named, and the parents of `skus`."""
+    product_ids = named.product_ids | {sku.product_id for sku in skus}
+    if not product_ids and not named.product_source_ids:
+        return []
+    parameters = {"project_id": project, "ids": list(product_ids), "source_ids": list(named.product_source_ids)}
+    rows = await (await conn.execute(SQL.products_resolve, parameters, binary=True)).fetchall()
+    return [
+        ProductRow(row.id, row.source_id, row.name, row.price, msgspec.json.decode(row.metadata), row.version)
+        for row in {row.id: row for row in rows}.values()
+    ]
+
+
+async def lock(conn: Conn, project: str, products: Sequence[ProductRow], skus: Sequence[SkuRow]) -> bool:
+    """Lock existing products, then SKUs; whether all still are as they were read."""
+    for statement, rows in ((SQL.products_lock, products), (SQL.skus_lock, skus)):
+        versions = {row.id: row.version for row in rows if row.version is not None}
+        if versions:
+            cursor = await conn.execute(statement, {"project_id": project, "ids": sorted(versions)})
+            if {row.id: row.version for row in await cursor.fetchall()} != versions:
+                return False
+    return True
+
+
+_COPY_PRODUCTS = sql.SQL(
+    "COPY products (project_id, id, source_id, name, price, metadata, created_at) FROM STDIN (FORMAT BINARY)"
+)
+_COPY_SKUS = sql.SQL(
+    "COPY skus (project_id, id, source_id, product_id, sku, price, metadata, created_at) FROM STDIN (FORMAT BINARY)"
+)
+
+
+async def insert_products(conn: Conn, project: str, products: Sequence[tuple[ProductRow, datetime]]) -> None:
+    """Write new products, each with its `created_at`, in the order of their source ids."""
+    if products:
+        async with conn.cursor() as cursor, cursor.copy(_COPY_PRODUCTS) as copy:
+            copy.set_types(["text", "text", "text", "text", "int8", "jsonb", "timestamptz"])
+            for p, created_at in sorted(products, key=lambda pair: pair[0].source_id or ""):
+                await copy.write_row((project, p.id, p.source_id, p.name, p.price, Jsonb(p.metadata), created_at))
+
+
+async def insert_skus(conn: Conn, project: str, skus: Sequence[tuple[SkuRow, datetime]]) -> None:
+    """Write new SKUs, each with its `created_at`, in the order of their source ids."""
+    if skus:
+        async with conn.cursor() as cursor, cursor.copy(_COPY_SKUS) as copy:
+            copy.set_types(["text", "text", "text", "text", "text", "int8", "jsonb", "timestamptz"])
+            for s, created_at in sorted(skus, key=lambda pair: pair[0].source_id or ""):
+                row = (project, s.id, s.source_id, s.product_id, s.name, s.price, Jsonb(s.metadata), created_at)
+                await copy.write_row(row)
+
+
+async def update(
+    conn: Conn, project: str, products: Sequence[ProductRow], skus: Sequence[SkuRow], *, now: datetime
+) -> None:
+    """Write the changed values of existing products and SKUs, which must be locked."""
+    for statement, rows in ((SQL.products_update, products), (SQL.skus_update, skus)):
+        if rows:
+            columns: dict[str, Any] = {
+                "ids": [row.id for row in rows],
+                "names": [row.name for row in rows],
+                "prices": [row.price for row in rows],
+                "metadatas": [msgspec.json.encode(row.metadata).decode() for row in rows],
+            }
+            await conn.execute(statement, {"project_id": project, "now": now, **columns})
