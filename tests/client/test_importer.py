@@ -147,7 +147,7 @@ def test_a_refused_order_costs_only_itself(run: Run, server: Server, out: io.Str
     assert run(orders) == 1
     assert server.taken() == [order for order in orders if "amount" not in order]
     assert len(server.posts) == 4
-    assert "standard input[49] (source_id o49): Property .[47].amount should be integer" in out.getvalue()
+    assert "standard input[49] (source_id o49): Property .amount should be integer" in out.getvalue()
     assert "47 orders imported, 3 failed" in out.getvalue()
 
 
@@ -305,6 +305,18 @@ def test_the_sample_goes_in(server: Server, out: io.StringIO) -> None:
     assert "139 lines skipped, stock movement" in out.getvalue()
 
 
+def test_what_a_file_says_cannot_play_with_the_terminal(run: Run, server: Server, out: io.StringIO) -> None:
+    assert run([{"source_id": "fail\x1b[2J\nall is well"}]) == 1
+    assert "fail?[2J?all is well" in out.getvalue()
+
+
+def test_a_file_name_that_is_no_text(server: Server, out: io.StringIO, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/orders\xff.json"))
+    path.write_bytes(b'[{"source_id":"fail"}]')
+    assert command.run([str(path)], url=server.url, application_id="id", application_token="token", out=out) == 1
+    assert "orders?.json[0]" in out.getvalue()
+
+
 class Terminal(io.StringIO):
     """An output that says it is a terminal."""
 
@@ -329,7 +341,7 @@ def test_a_terminal_gets_a_bar(run: Run, server: Server, monkeypatch: pytest.Mon
 def test_the_bar_ends_at_the_end_of_the_file(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", os.environ | {"TERM": "xterm", "COLUMNS": "160"})
     terminal = Terminal()
-    keys = {"url": server.url, "application_id": "id", "application_token": "token"}
+    keys: dict[str, Any] = {"url": server.url, "application_id": "id", "application_token": "token"}
     assert command.run([str(samples.path())], out=terminal, **keys) == 0
     assert "100%" in terminal.getvalue()
 

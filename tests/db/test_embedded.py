@@ -311,6 +311,21 @@ def test_missing_locale_falls_back(make: Callable[..., EmbeddedServer], monkeypa
         ]
 
 
+def test_a_refused_start_ends_no_server(make: Callable[..., EmbeddedServer], base: Path) -> None:
+    """Whoever follows the advice runs the old version's server in the directory while they write their dump."""
+    with make() as one:
+        pass
+    (base / "data/postgres/PG_VERSION").write_text("15\n")
+    shutil.copy("/bin/sleep", base / "postgres")
+    user = owner_by_uid((base / "data/postgres").stat().st_uid).uid if ROOT else None
+    with subprocess.Popen([base / "postgres", "600"], cwd=base / "data/postgres", user=user) as theirs:
+        until(lambda: theirs.pid in standing(base / "data"))
+        with pytest.raises(embedded.WrongPostgresVersion):
+            one.start()
+        assert theirs.poll() is None
+        theirs.kill()
+
+
 @pytest.mark.parametrize("found", ["15", "17", "junk"])
 def test_other_versions_are_refused(make: Callable[..., EmbeddedServer], base: Path, found: str) -> None:
     data = base / "data/postgres"

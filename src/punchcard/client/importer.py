@@ -25,7 +25,8 @@ FAILURES_SHOWN = 20
 _REMOVALS_MAX = 3
 # A server that refuses this many single orders and takes none objects to something else than the orders.
 _HOPELESS = 20
-_PATH = re.compile(r"\.\[(\d+)\]")
+_PATH = re.compile(r"\.\[(\d{1,9})\]")
+_TEXT_SHOWN_MAX = 500
 
 
 @dataclass
@@ -158,11 +159,11 @@ class Importer:
     def _without_refused(self, batch: Batch, details: str) -> list[Batch]:
         """What is left to send of a refused request; the order that the details name has failed."""
         path = _PATH.search(details)
-        index = int(path[1]) if path else len(batch.orders)
-        if index >= len(batch.orders) or batch.removals == _REMOVALS_MAX:
+        if not path or int(path[1]) >= len(batch.orders) or batch.removals == _REMOVALS_MAX:
             return self._reduced(batch, details)
-        order = batch.orders.pop(index)
-        self._failed(order.place, _source_id(order), details)
+        order = batch.orders.pop(int(path[1]))
+        within_order = details[: path.start()] + details[path.end() :]
+        self._failed(order.place, _source_id(order), within_order)
         batch.removals += 1
         return [batch]
 
@@ -217,7 +218,8 @@ class Importer:
     def _show(self, place: str, reason: str) -> None:
         self._failures_shown -= 1
         if self._failures_shown >= 0:
-            self._say(f"{place}: {reason}")
+            text = f"{place}: {reason}"[:_TEXT_SHOWN_MAX]
+            self._say("".join(sign if sign.isprintable() else "?" for sign in text))
         elif self._failures_shown == -1:
             self._say("More failures are counted and not shown.")
 

@@ -84,7 +84,7 @@ class Input:
 
     def __init__(self, path: str, stdin: BinaryIO | None = None) -> None:
         self.path = path
-        self.name = "standard input" if path == STDIN else Path(path).name
+        self.name = "standard input" if path == STDIN else Path(path).name.encode(errors="replace").decode()
         with ExitStack() as closing:
             self._stored, magic = _opened(path, stdin, closing)
             unpacked = _unpacked(self._stored, magic, closing)

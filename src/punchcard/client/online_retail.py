@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import msgspec
 
@@ -74,8 +74,7 @@ class OrderOut(msgspec.Struct):
     customer: Customer | msgspec.UnsetType = _UNSET
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One parsed line. `price` is in pence; `free` says that the file has 0, not that rounding made it so."""
 
     invoice: str

@@ -95,21 +95,14 @@ class EmbeddedServer:
 
     def stop(self, timeout_s: float) -> None:
         """Fast shutdown within the time, then immediate, then by force; gives the directory free."""
-        if self._process is not None:
-            began = time.monotonic()
-            for number, patience_s in (
-                (signal.SIGINT, timeout_s), (signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, None),
-            ):  # fmt: skip
-                self._process.send_signal(number)
-                with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(patience_s)
-                    break
-            _log.info("postgres.stopped", signal=number.name, seconds=round(time.monotonic() - began, 2))
-            self._process = None
-        if self._lock is not None and self._place is not None:
+        if self._process is not None and self._place is not None:
+            self._end(self._process, timeout_s)
+            # Backends outlive a killed postmaster for a moment. Only after a server of ours: a start that
+            # was refused has nothing to end.
             processes.end(self._place.data, self._place.owner, steps=processes.FORCE)
             with suppress(OSError):
                 self._place.sockets.rmdir()
+            self._process = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -131,6 +124,17 @@ class EmbeddedServer:
         if self._ready(where, stop_requested):
             self._ensure_database(where)
             _log.info("postgres.ready", version=programs.major, pid=self._process_id())
+
+    def _end(self, process: subprocess.Popen[bytes], timeout_s: float) -> None:
+        began = time.monotonic()
+        for number, patience_s in (
+            (signal.SIGINT, timeout_s), (signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, None),
+        ):  # fmt: skip
+            process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(patience_s)
+                break
+        _log.info("postgres.stopped", signal=number.name, seconds=round(time.monotonic() - began, 2))
 
     def _initialise(self, where: Place, programs: Installation, stop_requested: Callable[[], bool]) -> None:
         """Make the data under another name; it gets its own when it is complete and on disk."""

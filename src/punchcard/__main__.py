@@ -1,0 +1,6 @@
+"""`python -m punchcard` is `punchcard`."""
+
+from punchcard.cli import main
+
+if __name__ == "__main__":
+    main()

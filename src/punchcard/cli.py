@@ -1,0 +1,264 @@
+"""The command line. What scripts rely on is in docs/reference/commands.md."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+import psycopg
+
+from punchcard import __version__, demo, log, processes
+from punchcard import settings as configuration
+from punchcard.client import command as import_command
+from punchcard.db import embedded, migrate
+from punchcard.db.database import Conn, connect
+from punchcard.errors import PunchcardError
+from punchcard.projects import projects
+from punchcard.settings import Settings
+
+ResultT = TypeVar("ResultT")
+
+
+class DatabaseAddressMissing(PunchcardError):
+    """Neither a database address was given, nor does an embedded server run."""
+
+
+class CredentialsUnknown(PunchcardError):
+    """Neither keys were given, nor are there first-start credentials."""
+
+
+data_option = click.option("--data", metavar="DIR", help="Directory of the embedded PostgreSQL and the credentials.")
+database_option = click.option("--database-url", metavar="DSN", help="A PostgreSQL server of your own (15 or newer).")
+port_option = click.option("--port", type=int, help="Port of the API.")
+host_option = click.option("--host", help="Address the API listens on.")
+config_option = click.option("--config", type=click.Path(path_type=Path), help="A settings file (TOML).")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="punchcard")
+def cli() -> None:
+    """Punchcard, a self-hosted promotion and loyalty engine."""
+
+
+def main() -> None:
+    """Run the command line; our own errors are one line and exit status 1."""
+    try:
+        cli()
+    except PunchcardError as error:
+        click.echo(f"punchcard: {error}", err=True)
+        sys.exit(1)
+    except psycopg.OperationalError as error:
+        click.echo(f"punchcard: the database does not answer: {str(error).strip()}", err=True)
+        sys.exit(1)
+
+
+# ---- servers -----------------------------------------------------------------------------------
+
+
+@cli.command()
+@data_option
+@database_option
+@host_option
+@port_option
+@config_option
+@click.option("--workers", type=int, help="Number of workers.")
+def serve(config: Path | None, **arguments: Any) -> None:
+    """Run everything: database, migrations, API, workers."""
+    settings = _settings(config, arguments, part="serve")
+
+    def tell(supervisor: processes.Supervisor) -> None:
+        log.get(__name__).info("serving", url=settings.base_url, data=str(supervisor.directory))
+
+    processes.Supervisor(settings).run(when_started=tell)
+
+
+@cli.command("demo", hidden=True)
+@data_option
+@port_option
+@config_option
+def demo_command(config: Path | None, **arguments: Any) -> None:
+    """Run everything and import the sample history (`make run`)."""
+    sys.exit(demo.run(_settings(config, {"log_level": "warning", **arguments}, part="serve")))
+
+
+@cli.command()
+@database_option
+@host_option
+@port_option
+@config_option
+def api(config: Path | None, **arguments: Any) -> None:
+    """Run one API process against a database that `migrate` has prepared."""
+    settings = _settings(config, arguments, part="api")
+    asyncio.run(processes.run_api(settings, _required_dsn(settings)))
+
+
+@cli.command()
+@database_option
+@config_option
+def worker(config: Path | None, **arguments: Any) -> None:
+    """Run one worker against a database that `migrate` has prepared."""
+    settings = _settings(config, arguments, part="worker")
+    asyncio.run(processes.run_worker(settings, _required_dsn(settings)))
+
+
+@cli.command("migrate")
+@data_option
+@database_option
+@config_option
+def migrate_command(config: Path | None, **arguments: Any) -> None:
+    """Bring the database's tables to this version."""
+    names = migrate.migrate(_dsn(_settings(config, arguments, part="migrate")))
+    click.echo(f"applied {', '.join(names)}" if names else "nothing to apply")
+
+
+# ---- keys and addresses ------------------------------------------------------------------------
+
+
+@cli.command()
+@data_option
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def credentials(config: Path | None, as_json: bool, **arguments: Any) -> None:
+    """Print the keys that the first start made."""
+    settings = _settings(config, arguments, part="cli")
+    found = projects.read_credentials(processes.data_directory(settings))
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        for name, value in msgspec.structs.asdict(found).items():
+            click.echo(f"{name:<24}{value}")
+
+
+@cli.command("database-url")
+@data_option
+@config_option
+def database_url(config: Path | None, **arguments: Any) -> None:
+    """Print the DSN of the running embedded PostgreSQL."""
+    click.echo(_running_dsn(_settings(config, arguments, part="cli")))
+
+
+@cli.group("projects")
+def projects_group() -> None:
+    """Projects."""
+
+
+@projects_group.command("create")
+@click.argument("name")
+@data_option
+@database_option
+@config_option
+def projects_create(name: str, config: Path | None, **arguments: Any) -> None:
+    """Create a project and print its id."""
+    dsn = _dsn(_settings(config, arguments, part="cli"))
+    click.echo(_in_transaction(dsn, lambda conn: projects.create_project(conn, name)))
+
+
+@cli.group("keys")
+def keys_group() -> None:
+    """Key pairs of a project."""
+
+
+@keys_group.command("create")
+@click.option("--project", required=True, metavar="ID", help="The project's id.")
+@click.option("--name", default="Command line", show_default=True, help="What the pair is for.")
+@data_option
+@database_option
+@config_option
+def keys_create(project: str, name: str, config: Path | None, **arguments: Any) -> None:
+    """Create a server-side key pair and print it; the token is shown this once."""
+    dsn = _dsn(_settings(config, arguments, part="cli"))
+    pair = _in_transaction(dsn, lambda conn: projects.create_key(conn, project, name=name))
+    click.echo(f"application_id     {pair.id}\napplication_token  {pair.token}")
+
+
+# ---- the import client -------------------------------------------------------------------------
+
+
+@cli.command("import")
+@click.argument("files", nargs=-1, required=True)
+@click.option("--url", help="Address of the server.  [default: the server that the settings describe]")
+@click.option("--application-id", envvar="PUNCHCARD_APPLICATION_ID", help="X-App-Id.  [default: from DIR]")
+@click.option("--application-token", envvar="PUNCHCARD_APPLICATION_TOKEN", help="X-App-Token.  [default: from DIR]")
+@click.option("--format", "file_format", help="json, jsonl or online-retail.  [default: from name or content]")
+@click.option("--batch-orders", type=int, default=2000, show_default=True, help="Orders in one request at most.")
+@click.option("--batch-bytes", type=int, default=8_000_000, show_default=True, help="Bytes of one request at most.")
+@data_option
+@port_option
+@config_option
+def import_files(
+    files: tuple[str, ...],
+    url: str | None,
+    application_id: str | None,
+    application_token: str | None,
+    file_format: str | None,
+    batch_orders: int,
+    batch_bytes: int,
+    config: Path | None,
+    **arguments: Any,
+) -> None:
+    """Import orders from FILES: a JSON array, JSON Lines or the Online Retail CSV, also .gz and .xz; `-` reads standard input."""
+    settings = _settings(config, arguments, part="import")
+    if not application_id or not application_token:
+        application_id, application_token = _first_keys(settings)
+    sys.exit(
+        import_command.run(
+            list(files),
+            url=url or settings.base_url,
+            application_id=application_id,
+            application_token=application_token,
+            out=sys.stderr,
+            file_format=file_format,
+            batch_orders=batch_orders,
+            batch_bytes=batch_bytes,
+        )
+    )
+
+
+def _first_keys(settings: Settings) -> tuple[str, str]:
+    try:
+        found = projects.read_credentials(processes.data_directory(settings))
+    except projects.CredentialsMissing as error:
+        raise CredentialsUnknown(f"Name --application-id and --application-token, or --data DIR. {error}") from None
+    return found.application_id, found.application_token
+
+
+# ---- shared ------------------------------------------------------------------------------------
+
+
+def _settings(config: Path | None, arguments: dict[str, Any], *, part: str) -> Settings:
+    settings = configuration.load(config=config, arguments=arguments)
+    log.configure(settings, part=part)
+    return settings
+
+
+def _required_dsn(settings: Settings) -> str:
+    if not settings.database_url:
+        raise DatabaseAddressMissing(
+            "Name the database with --database-url or DATABASE_URL; `punchcard serve` brings its own"
+        )
+    return settings.database_url
+
+
+def _dsn(settings: Settings) -> str:
+    return settings.database_url or _running_dsn(settings)
+
+
+def _running_dsn(settings: Settings) -> str:
+    directory = processes.data_directory(settings)
+    dsn = embedded.running_dsn(directory)
+    if dsn is None:
+        raise DatabaseAddressMissing(
+            f"No embedded PostgreSQL runs in {directory}: start `punchcard serve`, or name --database-url"
+        )
+    return dsn
+
+
+def _in_transaction(dsn: str, work: Callable[[Conn], Awaitable[ResultT]]) -> ResultT:
+    async def run() -> ResultT:
+        async with await connect(dsn, part="cli") as conn, conn.transaction():
+            return await work(conn)
+
+    return asyncio.run(run())
