@@ -199,7 +199,10 @@ def import_files(
     config: Path | None,
     **arguments: Any,
 ) -> None:
-    """Import orders from FILES: a JSON array, JSON Lines or the Online Retail CSV, also .gz and .xz; `-` reads standard input."""
+    """Import orders from FILES.
+
+    A file is a JSON array, JSON Lines or the Online Retail CSV, also as .gz or .xz; `-` reads standard input.
+    """
     settings = _settings(config, arguments, part="import")
     if not application_id or not application_token:
         application_id, application_token = _first_keys(settings)

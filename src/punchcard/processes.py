@@ -268,7 +268,7 @@ async def _require_reachable(dsn: str) -> None:
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
-    """Raise `PortTaken` if somebody listens. API processes share their port with each other, so they would not notice."""
+    """Raise `PortTaken` if somebody listens: API processes share their port, so they would not notice by themselves."""
     deadline = time.monotonic() + PORT_FREE_WAIT_S
     while True:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -44,7 +44,7 @@ class Batch(Struct, frozen=True):
     bodies: Sequence[bytes]
 
 
-class StaleRead(Exception):  # noqa: N818 - a signal, not an error: the portion is planned again
+class StaleRead(Exception):
     """What a plan was made from has changed meanwhile."""
 
 

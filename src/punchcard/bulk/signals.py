@@ -58,7 +58,7 @@ class Notifier:
             self._asked.clear()
             try:
                 await self._send()
-            except Exception as error:  # noqa: BLE001 - a lost notification costs one poll interval
+            except Exception as error:
                 logger.debug("notification_lost", cause=type(error).__name__)
             await asyncio.sleep(NOTIFY_INTERVAL_S)
 

@@ -79,7 +79,7 @@ class Worker:
             served = False
             while self._round and not served:
                 served = await self._serve(conn, self._round.next())
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is retried and shown, and never ends an action
+        except Exception as error:
             self._note_trouble(error)
             return False
         return served
@@ -115,7 +115,7 @@ class Worker:
             logger.warning("lane_lost")
             self._unwithdrawn = None
             return
-        except Exception as error:  # noqa: BLE001 - see _turn
+        except Exception as error:
             self._note_trouble(error)
             if isinstance(error, psycopg.errors.QueryCanceled) or conn.broken:  # perhaps too much for its time limit
                 self._unwithdrawn["portion_records"] = max(1, claim.portion_records // 2)

@@ -15,12 +15,11 @@ from punchcard.db import statements
 from punchcard.db.database import Conn, Database
 from punchcard.errors import InvalidQuery, NotFound
 from punchcard.http import lists
+from punchcard.http.shapes import Identifier
 
 SQL = statements.beside(__file__)
 
-ID_LENGTH_MAX = 255
 EMAIL_LENGTH_MAX = 255
-Identifier = Annotated[str, Meta(max_length=ID_LENGTH_MAX)]
 
 # ---- types -------------------------------------------------------------------------------------
 
@@ -196,10 +195,11 @@ async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[st
     by_id = {row.id: row for row in rows}  # one that is named in both ways came twice
     return [
         CustomerRow(
-            *row[:8],
-            msgspec.json.decode(row.address, type=Address) if row.address else None,
-            msgspec.json.decode(row.metadata),
-            *row[10:],
+            **row._asdict()
+            | {
+                "address": msgspec.json.decode(row.address, type=Address) if row.address else None,
+                "metadata": msgspec.json.decode(row.metadata),
+            }
         )
         for row in by_id.values()
     ]
@@ -215,8 +215,8 @@ async def lock(conn: Conn, project: str, customers: Sequence[CustomerRow]) -> bo
 
 
 _COPY = sql.SQL(
-    "COPY customers (project_id, id, source_id, name, description, email, phone, birthdate, birthday, address, metadata,"
-    " created_at, orders_total_amount, orders_total_count, orders_last_id, orders_last_amount, orders_last_date)"
+    "COPY customers (project_id, id, source_id, name, description, email, phone, birthdate, birthday, address,"
+    " metadata, created_at, orders_total_amount, orders_total_count, orders_last_id, orders_last_amount, orders_last_date)"
     " FROM STDIN (FORMAT BINARY)"
 )
 _COPY_TYPES = ["text"] * 7 + [
@@ -297,7 +297,7 @@ async def list_customers(
     if starting_after is not None and column == "source_id":
         raise InvalidQuery("Property .starting_after needs an order by created_at or updated_at")
     name, direction = sql.Identifier(column), sql.SQL("DESC" if descending else "ASC")
-    beyond = sql.SQL("")
+    beyond: sql.Composable = sql.SQL("")
     if starting_after is not None:
         beyond = sql.SQL(" AND {} {} {}").format(name, sql.SQL("<" if descending else ">"), sql.Literal(starting_after))
     query = sql.SQL("{} WHERE project_id = {}{} ORDER BY {} {}, id {} LIMIT {} OFFSET {}").format(

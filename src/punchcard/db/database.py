@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -38,7 +38,7 @@ class PoolingProxy(PunchcardError):
     """The database address leads to a proxy that pools transactions; locks and LISTEN need a session of their own."""
 
 
-def conninfo(dsn: str, *, part: str, options: dict[str, str | int] | None = None) -> str:
+def conninfo(dsn: str, *, part: str, options: Mapping[str, str | int] | None = None) -> str:
     """The DSN with what all our sessions set: name, keepalives, UTC, and server settings from `options`."""
     given = psycopg.conninfo.conninfo_to_dict(dsn)
     settings = {"timezone": "UTC", **(options or {})}
@@ -52,7 +52,7 @@ def conninfo(dsn: str, *, part: str, options: dict[str, str | int] | None = None
     )
 
 
-async def connect(dsn: str, *, part: str, options: dict[str, str | int] | None = None) -> Conn:
+async def connect(dsn: str, *, part: str, options: Mapping[str, str | int] | None = None) -> Conn:
     """One session outside any pool, in autocommit mode."""
     return await psycopg.AsyncConnection.connect(
         conninfo(dsn, part=part, options=options), autocommit=True, row_factory=namedtuple_row

@@ -43,7 +43,7 @@ class _OneTransaction(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo h
         self._session = session
         super().__init__(parse_uri("postgresql+psycopg:///unused"), "_yoyo_migration")
 
-    def connect(self, dburi: Any) -> psycopg.Connection[Any]:  # noqa: ARG002
+    def connect(self, dburi: Any) -> psycopg.Connection[Any]:
         return self._session
 
     @contextlib.contextmanager

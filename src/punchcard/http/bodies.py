@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from litestar import Request
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from punchcard.errors import ApiError, InvalidPayload, Overloaded, PayloadTooLarge
 
@@ -80,14 +82,14 @@ def refuse_other_than_utf8(body: bytearray) -> None:
 
 
 def drained(app: ASGIApp) -> ASGIApp:
-    """Middleware: after the answer, read and drop what is left of the body, so that the client gets to read the answer."""
+    """Middleware: after the answer, drop what is left of the body, so that the client gets to read the answer."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        unread = scope["type"] == "http"
+        unread = scope["type"] == ScopeType.HTTP
 
-        async def counted() -> Message:
+        async def counted() -> Any:
             nonlocal unread
-            message = await receive()
+            message: Any = await receive()
             unread = message["type"] == "http.request" and message.get("more_body", False)
             return message
 
@@ -95,6 +97,6 @@ def drained(app: ASGIApp) -> ASGIApp:
         dropped = 0
         while unread and dropped < DRAIN_BYTES_MAX:
             message = await counted()
-            dropped += len(message["body"]) if message["type"] == "http.request" else 0
+            dropped += len(message.get("body", b""))
 
     return middleware

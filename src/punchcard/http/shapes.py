@@ -1,15 +1,23 @@
-"""From a decoder's complaint to the documented phrase with the path of what is wrong.
+"""Shapes that all resources share, and the documented phrases for what does not fit them.
 
 msgspec says ``Expected `int` >= 1 - at `$.items[0].quantity` ``; the API says
 `Property .items[0].quantity cannot be lower than 1`.
 """
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from punchcard.errors import InvalidPayload
+
+AMOUNT_MAX = 2**53 - 1
+ID_LENGTH_MAX = 255
+# money in the smallest currency unit, and counts
+Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
+# an id or source id; the index on it could not hold any length
+Identifier = Annotated[str, Meta(max_length=ID_LENGTH_MAX)]
 
 _AT = re.compile(r"^(?P<problem>.*?)(?: - at `\$?(?P<path>.*)`)?$", re.DOTALL)
 _EXPECTED = re.compile(r"^Expected `(?P<expected>[^`]+)`(?P<rest>.*)$", re.DOTALL)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from punchcard.errors import RecordError
-from punchcard.products.products import AMOUNT_MAX
+from punchcard.http.shapes import AMOUNT_MAX
 
 
 class ItemAmounts(Struct, frozen=True):
@@ -55,10 +55,7 @@ def order_amounts(
     """
     known = [amount for amount in amounts if amount is not None]
     items_amount = _bounded(sum(known), ".amount") if amounts and len(known) == len(amounts) else None
-    if items_amount is None:
-        amount = sent if sent is not None else _bounded(sum(known), ".amount")
-    else:
-        amount = items_amount
+    amount = next(value for value in (items_amount, sent, _bounded(sum(known), ".amount")) if value is not None)
     given = [value for value in discounts if value is not None]
     items_discount = _bounded(sum(given), ".items_discount_amount") if given else None
     return OrderAmounts(amount, total(amount, discount, items_discount), items_amount, items_discount)

@@ -14,7 +14,8 @@ from punchcard.db import statements
 from punchcard.db.database import Conn, Database
 from punchcard.errors import NotFound
 from punchcard.http import lists
-from punchcard.products.products import AMOUNT_MAX, Amount, Identifier, ProductIn, SkuIn
+from punchcard.http.shapes import AMOUNT_MAX, Amount, Identifier
+from punchcard.products.products import ProductIn, SkuIn
 
 SQL = statements.beside(__file__)
 

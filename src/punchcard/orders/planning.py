@@ -17,10 +17,10 @@ from msgspec import Struct
 from punchcard import ids
 from punchcard.customers.customers import CustomerIn, CustomerRow, same_json
 from punchcard.errors import RecordError
+from punchcard.http.shapes import AMOUNT_MAX
 from punchcard.orders import amounts
 from punchcard.orders.orders import REVENUE, Item, ItemIn, OrderIn, ProductEcho, SkuEcho
 from punchcard.products.catalogue import ProductRow, SkuRow
-from punchcard.products.products import AMOUNT_MAX
 
 _ORDER_ID = re.compile(r"ord_[A-Za-z0-9]+")
 
@@ -140,9 +140,9 @@ def product_names(item: ItemIn) -> tuple[str | None, str | None]:
     return product_id, source_id or None
 
 
-def is_named(customer: CustomerIn | None) -> bool:
+def is_named(customer: CustomerIn) -> bool:
     """Whether a customer object says anything: an empty one is as good as none."""
-    return customer is not None and any(getattr(customer, field) is not None for field in customer.__struct_fields__)
+    return any(getattr(customer, field) is not None for field in customer.__struct_fields__)
 
 
 class Planner:
@@ -184,19 +184,12 @@ class Planner:
 
     def _apply(self, given: OrderIn, ordered_at: datetime | None, *, ordered_at_given: bool) -> str:
         stored = self._target(given)
-        order = copy.copy(stored) if stored else OrderRow(self._new_order_id(given))
+        order = copy.copy(stored) if stored else OrderRow(given.id or ids.new("ord"))
         if given.source_id:
             order.source_id = given.source_id
         if given.status:
             order.status = given.status
-        if is_named(given.customer):
-            assert given.customer is not None
-            order.customer_id = self._upsert_customer(given.customer)
-        if is_named(given.referrer):
-            assert given.referrer is not None
-            order.referrer_id = self._upsert_customer(given.referrer)
-        elif given.referrer_id:
-            order.referrer_id = self._known_customer(given.referrer_id).id
+        self._set_people(order, given)
         self._set_amounts(order, given)
         if given.metadata:
             order.metadata = {**order.metadata, **given.metadata}
@@ -207,9 +200,9 @@ class Planner:
         order.changed = True
         self._move_revenue(stored, order)
         self.orders.add(order)
-        self.concerned.update(
-            customer_id for customer_id in (stored and stored.customer_id, order.customer_id) if customer_id is not None
-        )
+        for touched in (stored, order):
+            if touched is not None and touched.customer_id is not None:
+                self.concerned.add(touched.customer_id)
         return "updated" if stored else "created"
 
     # ---- order ----
@@ -222,8 +215,13 @@ class Planner:
             raise RecordError(f"Cannot find order with id {given.id}")
         return by_id or by_source
 
-    def _new_order_id(self, given: OrderIn) -> str:
-        return given.id or ids.new("ord")
+    def _set_people(self, order: OrderRow, given: OrderIn) -> None:
+        if given.customer is not None and is_named(given.customer):
+            order.customer_id = self._upsert_customer(given.customer)
+        if given.referrer is not None and is_named(given.referrer):
+            order.referrer_id = self._upsert_customer(given.referrer)
+        elif given.referrer_id:
+            order.referrer_id = self._known_customer(given.referrer_id).id
 
     def _set_amounts(self, order: OrderRow, given: OrderIn) -> None:
         if given.initial_amount is not None:

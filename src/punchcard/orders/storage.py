@@ -76,12 +76,11 @@ async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[st
     rows = await (await conn.execute(SQL.orders_resolve, parameters, binary=True)).fetchall()
     return [
         OrderRow(
-            *row[:11],
-            None if row.items is None else bytes(row.items),
-            msgspec.json.decode(row.metadata),
-            row.ordered_at,
-            row.created_at,
-            row.version,
+            **row._asdict()
+            | {
+                "items": None if row.items is None else bytes(row.items),
+                "metadata": msgspec.json.decode(row.metadata),
+            }
         )
         for row in {row.id: row for row in rows}.values()
     ]

@@ -1,22 +1,17 @@
 """Products and SKUs: types, reads, routes. What a batch does to them is in `catalogue`."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, get
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from punchcard.db import statements
 from punchcard.db.database import Conn, Database
 from punchcard.errors import NotFound
+from punchcard.http.shapes import Amount, Identifier
 
 SQL = statements.beside(__file__)
-
-AMOUNT_MAX = 2**53 - 1
-ID_LENGTH_MAX = 255
-# money in the smallest currency unit, and counts
-Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
-Identifier = Annotated[str, Meta(max_length=ID_LENGTH_MAX)]
 
 
 class ProductIn(Struct):
