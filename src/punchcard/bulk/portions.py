@@ -119,34 +119,39 @@ class Portion:
 
     async def _record(self, outcome: Outcome, *, records: int) -> bool:
         """Progress, failures and perhaps the end, in the transaction of the data."""
-        claim = self._claim
-        claim.records_next += records
-        claim.records_done += outcome.done
-        claim.records_failed += len(outcome.failures)
+        counts = {**self._claim.counts}
         for name, count in outcome.counts.items():
-            claim.counts[name] = claim.counts.get(name, 0) + count
-        await self._advance(records)
+            counts[name] = counts.get(name, 0) + count
+        # a new claim, not a changed one: the transaction may fail and be repeated
+        after = msgspec.structs.replace(
+            self._claim,
+            records_next=self._claim.records_next + records,
+            records_done=self._claim.records_done + outcome.done,
+            records_failed=self._claim.records_failed + len(outcome.failures),
+            portion_records=self._next_size(records),
+            counts=counts,
+        )
+        await self._advance(after)
         await self._keep_failures(outcome.failures)
-        if records and claim.records_next == self._piece_end:
+        if records and after.records_next == self._piece_end:
             await self._conn.execute(SQL.async_action_piece_delete, {**self._key, "first_record": self._piece_first})
-        if claim.records_next < claim.records_total:
+        if after.records_next < after.records_total:
             return False
-        await self._finish()
+        await self._finish(after)
         return True
 
-    async def _advance(self, records: int) -> None:
-        claim = self._claim
+    async def _advance(self, after: Claim) -> None:
         row = {
             **self._key,
-            "started_by": claim.started_by,
-            "records_next": claim.records_next,
-            "records_done": claim.records_done,
-            "records_failed": claim.records_failed,
-            "counts": Jsonb(claim.counts),
-            "portion_records": self._next_size(records),
+            "started_by": after.started_by,
+            "records_next": after.records_next,
+            "records_done": after.records_done,
+            "records_failed": after.records_failed,
+            "counts": Jsonb(after.counts),
+            "portion_records": after.portion_records,
         }
         if await (await self._conn.execute(SQL.async_action_advance, row)).fetchone() is None:
-            raise LaneLost(f"Another worker continues action {claim.id}")
+            raise LaneLost(f"Another worker continues action {after.id}")
 
     async def _keep_failures(self, failures: Sequence[Failure]) -> None:
         if failures:
@@ -157,8 +162,7 @@ class Portion:
             async with self._conn.cursor() as cursor:
                 await cursor.executemany(SQL.async_action_failure_insert, rows)
 
-    async def _finish(self) -> None:
-        claim = self._claim
+    async def _finish(self, claim: Claim) -> None:
         failures: list[dict[str, Any]] = []
         if claim.records_failed:
             parameters = {**self._key, "limit": FAILURES_IN_RESULT_MAX}

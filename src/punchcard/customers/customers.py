@@ -216,7 +216,8 @@ async def lock(conn: Conn, project: str, customers: Sequence[CustomerRow]) -> bo
 
 _COPY = sql.SQL(
     "COPY customers (project_id, id, source_id, name, description, email, phone, birthdate, birthday, address,"
-    " metadata, created_at, orders_total_amount, orders_total_count, orders_last_id, orders_last_amount, orders_last_date)"
+    " metadata, created_at, orders_total_amount, orders_total_count, orders_last_id, orders_last_amount,"
+    " orders_last_date)"
     " FROM STDIN (FORMAT BINARY)"
 )
 _COPY_TYPES = ["text"] * 7 + [
