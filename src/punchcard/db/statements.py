@@ -3,12 +3,17 @@
     SQL = statements.beside(__file__)              # reads customers.sql beside customers.py
     await conn.execute(SQL.customer_get, {...})    # `-- name: customer_get` in that file
 
-A statement's parameters are written `:name` and passed by name.
+A statement's parameters are written `:name` and passed by name. Arrays state their type (`:ids::text[]`)
+and travel in binary: as text, every quote of 2,000 JSON documents would be escaped one by one in Python.
 """
 
+import re
 from pathlib import Path
 
 import aiosql
+
+
+_TYPED_ARRAY = re.compile(r"%\((\w+)\)s(?=::\w+\[\])")
 
 
 class Statements:
@@ -18,7 +23,9 @@ class Statements:
         queries = aiosql.from_path(file, "apsycopg", mandatory_parameters=False)
         names = [name for name in queries.available_queries if not name.endswith("_cursor")]
         # bytes, because the driver's types accept text only where it is a literal
-        self._by_name: dict[str, bytes] = {name: getattr(queries, name).sql.encode() for name in names}
+        self._by_name: dict[str, bytes] = {
+            name: _TYPED_ARRAY.sub(r"%(\1)b", getattr(queries, name).sql).encode() for name in names
+        }
 
     def __getattr__(self, name: str) -> bytes:
         try:

@@ -1,0 +1,1 @@
+"""What `make bench` runs. Every figure is a ratio to something measured in the same run: machines are noisy."""

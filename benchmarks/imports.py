@@ -1,0 +1,156 @@
+"""The import of 2,000 orders, from claim to commit, against a bare binary COPY of the rows it leaves.
+
+Both run in turn, round by round, on the same server: first the import of a new project; then COPY of
+exactly the rows that the import wrote, into empty copies of the same tables with the same indexes, in one
+transaction. The second figure to compare with is COPY of the orders as they were sent into a table
+without indexes: the least that storing them can cost.
+"""
+
+import time
+from statistics import median
+from typing import Any
+
+import psycopg
+from msgspec import Struct
+from psycopg import sql
+
+from benchmarks import orders
+from punchcard import ids
+from punchcard.bulk import async_actions, lanes
+from punchcard.bulk.lanes import LaneTurn
+from punchcard.bulk.portions import run_portion
+from punchcard.db.database import Conn, connect
+from punchcard.orders.imports import OrdersImport, read_orders
+from punchcard.projects import projects
+from punchcard.settings import Settings
+
+ORDERS, CUSTOMERS, PRODUCTS = 2000, 1500, 500
+TABLES = ("customers", "products", "skus", "orders", "segment_inbox")
+
+
+class Round(Struct):
+    """Seconds of one round."""
+
+    accept: float
+    json_loads: float
+    new: float
+    copy_new: float
+    existing: float
+    copy_raw: float
+
+
+async def measure(dsn: str, settings: Settings, *, rounds: int) -> list[Round]:
+    """Run the rounds, after one that is not counted."""
+    async with await connect(dsn, part="bench") as conn:
+        measured = [await _round(conn, dsn, settings) for _ in range(rounds + 1)]
+    return measured[1:]
+
+
+async def _round(conn: Conn, dsn: str, settings: Settings) -> Round:
+    project = await projects.create_project(conn, "Benchmark")
+    run = ids.new("run")[-8:]
+    first = orders.request(ORDERS, customers=CUSTOMERS, products=PRODUCTS, run=run)
+    again = orders.request(ORDERS, customers=CUSTOMERS, products=PRODUCTS, run=run, note="again")
+    body = b"[" + b",".join(first) + b"]"
+    new = await _import(conn, project, first, settings)
+    with psycopg.connect(dsn) as copier:
+        copy_new = _copy_rows(copier, project)
+        copy_raw = _copy_raw(copier, first)
+    existing = await _import(conn, project, again, settings)
+    return Round(_timed_read(body), _timed_loads(body), new, copy_new, existing, copy_raw)
+
+
+async def _import(conn: Conn, project: str, records: list[bytes], settings: Settings) -> float:
+    """Seconds from the first claim to the last commit; accepting is not part of it."""
+    job = OrdersImport()
+    async with conn.transaction():
+        await async_actions.schedule(conn, project, job, records=records, request_id="v-bench")
+    started, number, finished = time.perf_counter(), 0, False
+    while not finished:
+        row = await (await conn.execute(lanes.SQL.lane_try_lock, _lane(project))).fetchone()
+        assert row is not None
+        turn = LaneTurn(project, job.lane, row.served_at)
+        claim = await lanes.claim_head(conn, turn, mark=f"bench/0/{number}", own_marks="bench/0/")
+        assert claim is not None
+        finished = await run_portion(conn, claim, {job.type: job}, settings)
+        await conn.execute(lanes.SQL.lane_unlock, {"key": turn.key})
+        number += 1
+    return time.perf_counter() - started
+
+
+def _lane(project: str) -> dict[str, Any]:
+    turn = LaneTurn(project, OrdersImport.lane, None)
+    return {"key": turn.key, "project_id": project, "lane": turn.lane}
+
+
+def _copy_rows(conn: psycopg.Connection, project: str) -> float:
+    """Seconds of a bare COPY of the project's rows into empty copies of their tables, with the commit."""
+    rows: dict[str, bytes] = {}
+    for table in TABLES:
+        source = sql.SQL("COPY (SELECT * FROM {} WHERE project_id = {}) TO STDOUT (FORMAT BINARY)")
+        with conn.cursor().copy(source.format(sql.Identifier(table), project)) as copy:
+            rows[table] = b"".join(bytes(part) for part in copy)
+        new = sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)")
+        conn.execute(new.format(sql.Identifier(f"bare_{table}"), sql.Identifier(table)))
+    conn.commit()
+    started = time.perf_counter()
+    for table in TABLES:
+        target = sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(sql.Identifier(f"bare_{table}"))
+        with conn.cursor().copy(target) as copy:
+            copy.write(rows[table])
+    conn.commit()
+    seconds = time.perf_counter() - started
+    for table in TABLES:
+        conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(f"bare_{table}")))
+    conn.commit()
+    return seconds
+
+
+def _copy_raw(conn: psycopg.Connection, records: list[bytes]) -> float:
+    """Seconds of COPY of the orders as they were sent, into a table without indexes."""
+    conn.execute("CREATE TABLE raw_orders (body json)")
+    conn.commit()
+    started = time.perf_counter()
+    with conn.cursor().copy("COPY raw_orders FROM STDIN") as copy:
+        copy.write(b"".join(record.replace(b"\\", b"\\\\") + b"\n" for record in records))
+    conn.commit()
+    seconds = time.perf_counter() - started
+    conn.execute("DROP TABLE raw_orders")
+    conn.commit()
+    return seconds
+
+
+def _timed_read(body: bytes) -> float:
+    started = time.perf_counter()
+    read_orders(body, orders_max=ORDERS)
+    return time.perf_counter() - started
+
+
+def _timed_loads(body: bytes) -> float:
+    import json  # noqa: PLC0415 - the yardstick, used nowhere else
+
+    started = time.perf_counter()
+    json.loads(body)
+    return time.perf_counter() - started
+
+
+def table(measured: list[Round]) -> list[tuple[str, str, str]]:
+    """What is printed: what, the median, and what it is compared with."""
+
+    def ratio(ours: str, yardstick: str) -> str:
+        ratios = [getattr(one, ours) / getattr(one, yardstick) for one in measured]
+        return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+    def seconds(name: str) -> float:
+        return float(median(getattr(one, name) for one in measured))
+
+    def speed(name: str) -> str:
+        return f"{seconds(name) * 1000:.0f} ms, {ORDERS / seconds(name):,.0f} orders/s"
+
+    return [
+        ("bare COPY of the final rows, same tables and indexes", f"{seconds('copy_new') * 1000:.0f} ms", "1"),
+        ("COPY of the raw orders, no indexes", f"{seconds('copy_raw') * 1000:.0f} ms", ratio("copy_raw", "copy_new")),
+        ("import, everything new", speed("new"), ratio("new", "copy_new")),
+        ("import, everything existing and changed", speed("existing"), ratio("existing", "copy_new")),
+        ("reading the request (in process), against json.loads", speed("accept"), ratio("accept", "json_loads")),
+    ]
