@@ -4,12 +4,12 @@ Litestar derives the description from handlers and structs. Bodies that we read 
 the same structs, and the framework's validation errors are replaced by the documented error object.
 """
 
+import importlib.util
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import swagger_ui_bundle
 from litestar import Litestar, Request, Response, get
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, OAuthFlow, OAuthFlows, SecurityScheme, Server
@@ -103,7 +103,7 @@ def _describe_errors(operation: dict[str, Any], path: str) -> None:
 
 # ---- the page ----------------------------------------------------------------------------------
 
-_ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
+_PACKAGE = "swagger_ui"
 _ASSET_TYPES = {
     "swagger-ui.css": "text/css",
     "swagger-ui-bundle.js": "text/javascript",
@@ -145,7 +145,10 @@ async def get_openapi(request: Request) -> Response[bytes]:  # type: ignore[type
 
 @lru_cache(maxsize=8)
 def _asset(name: str) -> bytes:
-    return (_ASSETS / name).read_bytes()
+    package = importlib.util.find_spec(_PACKAGE)  # found, not imported: only its files are wanted
+    assert package is not None
+    assert package.origin is not None
+    return (Path(package.origin).parent / "static" / name).read_bytes()
 
 
 ROUTES = [get_docs, get_docs_asset, get_openapi]
