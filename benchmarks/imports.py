@@ -26,6 +26,7 @@ from punchcard.settings import Settings
 
 ORDERS, CUSTOMERS, PRODUCTS = 2000, 1500, 500
 TABLES = ("customers", "products", "skus", "orders", "segment_inbox")
+BENCH = lanes.Starter("bench", "0", 10_000)
 
 
 class Round(Struct):
@@ -70,7 +71,7 @@ async def _import(conn: Conn, project: str, records: list[bytes], settings: Sett
         row = await (await conn.execute(lanes.SQL.lane_try_lock, _lane(project))).fetchone()
         assert row is not None
         turn = LaneTurn(project, job.lane, row.served_at)
-        claim = await lanes.claim_head(conn, turn, mark=f"bench/0/{number}", own_marks="bench/0/")
+        claim = await lanes.claim_head(conn, turn, starter=BENCH, number=number)
         assert claim is not None
         finished = await run_portion(conn, claim, {job.type: job}, settings)
         await conn.execute(lanes.SQL.lane_unlock, {"key": turn.key})

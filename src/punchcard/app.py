@@ -17,7 +17,7 @@ from punchcard.customers import customers
 from punchcard.db.database import Database
 from punchcard.http import answers, openapi
 from punchcard.http.authentication import authenticated_project
-from punchcard.http.bodies import BodyBudget, drained
+from punchcard.http.bodies import BodyBudget, drained, return_freed_bodies
 from punchcard.orders import imports, orders
 from punchcard.orders.imports import OrdersImport
 from punchcard.orders.orders import OrderIn
@@ -51,6 +51,7 @@ def build_api(settings: Settings, dsn: str) -> ASGIApp:
 
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
+        return_freed_bodies()
         await database.open()
         done_listener.start()
         work_notifier.start()
@@ -64,10 +65,11 @@ def build_api(settings: Settings, dsn: str) -> ASGIApp:
     app = Litestar(
         route_handlers=ROUTES,
         dependencies={"project": Provide(authenticated_project)},
-        before_request=answers.refuse_unacceptable,
+        before_request=answers.prepare,
         exception_handlers=answers.EXCEPTION_HANDLERS,
         lifespan=[running],
-        openapi_config=openapi.config(base_url=settings.base_url),
+        openapi_config=None,  # the description has routes of ours
+        request_max_body_size=None,  # `BodyBudget` counts
         logging_config=None,
         state=State(
             {
@@ -81,9 +83,11 @@ def build_api(settings: Settings, dsn: str) -> ASGIApp:
             }
         ),
     )
-    app.state.openapi_json = functools.cache(lambda: msgspec.json.encode(openapi.document(app, BODIES)))
+    app.state.openapi_json = functools.cache(
+        lambda: msgspec.json.encode(openapi.document(ROUTES, BODIES, base_url=settings.base_url))
+    )
     # around the application, not inside: paths that lead nowhere get their request id too
-    return answers.identified(drained(app))
+    return answers.identified(drained(answers.segmented(app)))
 
 
 def build_worker(settings: Settings, dsn: str) -> Worker:

@@ -1,14 +1,17 @@
 """The command line. What scripts rely on is in docs/reference/commands.md."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
+import httpx
 import msgspec
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from punchcard import __version__, demo, log, processes
 from punchcard import settings as configuration
@@ -21,9 +24,20 @@ from punchcard.settings import Settings
 
 ResultT = TypeVar("ResultT")
 
+REFUSED = 1
+CONTACT_S = 5.0
+
 
 class DatabaseAddressMissing(PunchcardError):
     """Neither a database address was given, nor does an embedded server run."""
+
+
+class DatabaseAddressInvalid(PunchcardError):
+    """The database address is not one that PostgreSQL's library understands."""
+
+
+class ServerMissing(PunchcardError):
+    """Nothing listens at the address that an import is to go to."""
 
 
 class CredentialsUnknown(PunchcardError):
@@ -48,11 +62,16 @@ def main() -> None:
     try:
         cli()
     except PunchcardError as error:
-        click.echo(f"punchcard: {error}", err=True)
-        sys.exit(1)
-    except psycopg.OperationalError as error:
-        click.echo(f"punchcard: the database does not answer: {str(error).strip()}", err=True)
-        sys.exit(1)
+        _end(str(error), REFUSED)
+    except psycopg.Error as error:
+        # a refusal carries its SQLSTATE; without one the server was not reached, or its link broke
+        what = "refused" if error.sqlstate else "does not answer"
+        _end(f"The database {what}: {processes.one_line(error)}", REFUSED)
+
+
+def _end(text: str, status: int) -> NoReturn:
+    click.echo(f"punchcard: {text}", err=True)
+    sys.exit(status)
 
 
 # ---- servers -----------------------------------------------------------------------------------
@@ -81,7 +100,11 @@ def serve(config: Path | None, **arguments: Any) -> None:
 @config_option
 def demo_command(config: Path | None, **arguments: Any) -> None:
     """Run everything and import the sample history (`make run`)."""
-    sys.exit(demo.run(_settings(config, {"log_level": "warning", **arguments}, part="serve")))
+    quiet = {} if "PUNCHCARD_LOG_LEVEL" in os.environ else {"log_level": "warning"}
+    settings = _settings(config, quiet | arguments, part="serve")
+    chosen = arguments["port"] is not None or "PUNCHCARD_PORT" in os.environ
+    chosen = chosen or settings.port != configuration.load(environment={}).port
+    sys.exit(demo.run(settings, port_is_chosen=chosen))
 
 
 @cli.command()
@@ -203,13 +226,18 @@ def import_files(
 
     A file is a JSON array, JSON Lines or the Online Retail CSV, also as .gz or .xz; `-` reads standard input.
     """
-    settings = _settings(config, arguments, part="import")
-    if not application_id or not application_token:
-        application_id, application_token = _first_keys(settings)
+    try:
+        settings = _settings(config, arguments, part="import")
+        if not application_id or not application_token:
+            application_id, application_token = _first_keys(settings)
+        url = url or settings.local_url
+        _require_server(url)
+    except PunchcardError as error:
+        _end(str(error), import_command.NOT_DONE)
     sys.exit(
         import_command.run(
             list(files),
-            url=url or settings.base_url,
+            url=url,
             application_id=application_id,
             application_token=application_token,
             out=sys.stderr,
@@ -228,13 +256,39 @@ def _first_keys(settings: Settings) -> tuple[str, str]:
     return found.application_id, found.application_token
 
 
+def _require_server(url: str) -> None:
+    """Raise `ServerMissing` when nothing listens. Later the client waits: a server may restart during an import."""
+    local = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}  # no proxy leads there
+    try:
+        with httpx.Client(timeout=CONTACT_S, mounts=local) as http:
+            http.get(url)
+    except httpx.ConnectError:
+        raise ServerMissing(
+            f"No server answers at {url}: start `punchcard serve`, or name the server with --url or --port"
+        ) from None
+    except (httpx.HTTPError, httpx.InvalidURL):
+        pass  # the client says what is wrong
+
+
 # ---- shared ------------------------------------------------------------------------------------
 
 
 def _settings(config: Path | None, arguments: dict[str, Any], *, part: str) -> Settings:
     settings = configuration.load(config=config, arguments=arguments)
     log.configure(settings, part=part)
+    if settings.database_url:
+        _require_understood(settings.database_url)
     return settings
+
+
+def _require_understood(dsn: str) -> None:
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        # without the library's words: they quote the address, and with it the password
+        raise DatabaseAddressInvalid(
+            "The database address is not a DSN such as postgresql://user:password@host:5432/database"
+        ) from None
 
 
 def _required_dsn(settings: Settings) -> str:
@@ -262,6 +316,7 @@ def _running_dsn(settings: Settings) -> str:
 def _in_transaction(dsn: str, work: Callable[[Conn], Awaitable[ResultT]]) -> ResultT:
     async def run() -> ResultT:
         async with await connect(dsn, part="cli") as conn, conn.transaction():
+            await processes.require_migrated(conn)
             return await work(conn)
 
     return asyncio.run(run())

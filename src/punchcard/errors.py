@@ -4,8 +4,6 @@ An `ApiError` says with which status and body a request ends; a rule that can be
 subclass beside the rule. The keys and phrases are those of the documented error object.
 """
 
-from typing import Any
-
 
 class PunchcardError(Exception):
     """Base of all errors that are ours. The text is for a person to act on."""
@@ -32,14 +30,12 @@ class ApiError(PunchcardError):
         resource_id: str | None = None,
         resource_type: str | None = None,
         headers: dict[str, str] | None = None,
-        extra: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(details or self.message)
         self.details = details
         self.resource_id = resource_id
         self.resource_type = resource_type
         self.headers = headers or {}
-        self.extra = extra or {}
 
 
 class InvalidPayload(ApiError):
@@ -83,10 +79,7 @@ class PayloadTooLarge(ApiError):
 
     def __init__(self, limit_bytes: int) -> None:
         self.message = f"Payload content length greater than maximum allowed: {limit_bytes}"
-        super().__init__(
-            f"The limit of this server is {limit_bytes} bytes (setting body_bytes_max)",
-            extra={"statusCode": 413, "error": "Request Entity Too Large"},
-        )
+        super().__init__(f"The limit of this server is {limit_bytes} bytes (setting body_bytes_max)")
 
 
 class Overloaded(ApiError):

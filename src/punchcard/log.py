@@ -4,13 +4,37 @@ What is logged is ours: names of events, ids, counts, durations. Never request b
 tokens or DSNs.
 """
 
+import contextlib
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
 from punchcard.settings import Settings
+
+
+class _Lossy:
+    """Standard error as it is; a line that it does not take is lost.
+
+    A terminal that was closed or a pipe whose reader ended must not turn the work that is logged into a failure.
+    """
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+class _FromLibraries(logging.Handler):
+    """What libraries log through `logging` becomes a line like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = get(record.name)
+        logger.log(record.levelno, "library_message", text=record.getMessage(), exc_info=record.exc_info)
 
 
 def configure(settings: Settings, *, part: str) -> None:
@@ -30,11 +54,12 @@ def configure(settings: Settings, *, part: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy())),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(part=part)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s", force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()], force=True)
+    logging.captureWarnings(capture=True)
 
 
 def get(name: str) -> Any:

@@ -1,12 +1,14 @@
 """The processes of a server: one API process, one worker, and the supervisor that runs them with PostgreSQL.
 
 The supervisor passes all settings to its parts through the environment. A part that dies is started
-again, with a limit; a part whose supervisor dies is ended by the kernel.
+again, with a limit; a part whose supervisor dies is ended by the kernel. A part that cannot reach the
+database waits for it: dying would only use up the limit.
 """
 
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -18,21 +20,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import psycopg
 from granian.constants import Interfaces
 from granian.server.embed import Server
+from psycopg import pq
 
 from punchcard import app, log
 from punchcard.db import embedded, migrate
-from punchcard.db.database import connect, refuse_pooling_proxy
+from punchcard.db.database import Conn, connect, conninfo, refuse_pooling_proxy
+from punchcard.db.embedded.refusals import acting_on
 from punchcard.errors import PunchcardError
 from punchcard.projects import projects
 from punchcard.settings import ENVIRONMENT_PREFIX, Settings
 
 LOOK_INTERVAL_S = 0.1
 DEATHS_WINDOW_S = 60.0
-PORT_FREE_WAIT_S = 5.0
+PORT_FREE_WAIT_S = 2.0
 DATABASE_STOP_S = 30.0
+DATABASE_RETRY_S = 0.5
+DATABASE_REPORT_S = 10.0
+# A server that takes connections and refuses ours: perhaps it has none left, more likely the address is wrong.
+DATABASE_REFUSALS_MAX = 5
 PR_SET_PDEATHSIG = 1
+# -P: a file of the user's in the working directory must not stand in for a module of Python's
+PUNCHCARD = (sys.executable, "-P", "-m", "punchcard")
 
 logger = log.get(__name__)
 
@@ -58,7 +69,12 @@ class DatabaseUnreachable(PunchcardError):
 
 async def run_api(settings: Settings, dsn: str) -> None:
     """Serve the API until SIGTERM or SIGINT; requests in hand are answered first."""
-    await _require_database(dsn)
+    stop = _stop_event()
+    if not await _database_ready(dsn, stop):
+        return
+    _until_free(
+        lambda: _probe_port(settings.host, settings.port, shared=True), settings.host, settings.port, stop.is_set
+    )
     server = Server(
         app.build_api(settings, dsn),
         address=settings.host,
@@ -67,32 +83,97 @@ async def run_api(settings: Settings, dsn: str) -> None:
         websockets=False,
         log_enabled=False,
     )
-    _on_stop_signal(server.stop)
-    await server.serve()
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    server.stop()  # type: ignore[no-untyped-call]
+    await serving
 
 
 async def run_worker(settings: Settings, dsn: str) -> None:
     """Work until SIGTERM or SIGINT; the portion in hand is ended first."""
-    await _require_database(dsn)
-    stop = asyncio.Event()
-    _on_stop_signal(stop.set)
-    await app.build_worker(settings, dsn).run(stop)
+    stop = _stop_event()
+    if await _database_ready(dsn, stop):
+        await app.build_worker(settings, dsn).run(stop)
 
 
-def _on_stop_signal(stop: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
+def _stop_event() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _database_ready(dsn: str, stop: asyncio.Event) -> bool:
+    """Wait until the database answers; false when `stop` came first.
+
+    There is no time limit while it is down or starts: recovery after a crash can take long. Raises what
+    waiting does not mend: an address that the server refuses, missing migrations, a pooling proxy.
+    """
+    stopping = asyncio.create_task(stop.wait())
+    waiting = asyncio.create_task(_database_answers(dsn))
+    await asyncio.wait({stopping, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+        return False
+    stopping.cancel()
+    waiting.result()
+    return True
+
+
+async def _database_answers(dsn: str) -> None:
+    refusals, reported_at = 0, -DATABASE_REPORT_S
+    while True:
+        try:
+            await _require_database(dsn)
+        except psycopg.OperationalError as error:
+            ping = await asyncio.to_thread(pq.PGconn.ping, conninfo(dsn, part="check").encode())
+            refusals = refusals + 1 if ping == pq.Ping.OK else 0
+            if refusals >= DATABASE_REFUSALS_MAX:
+                raise
+            if time.monotonic() - reported_at >= DATABASE_REPORT_S:
+                reported_at = time.monotonic()
+                logger.warning("database_awaited", server=pq.Ping(ping).name.lower(), cause=one_line(error))
+        else:
+            return
+        await asyncio.sleep(DATABASE_RETRY_S)
 
 
 async def _require_database(dsn: str) -> None:
     await refuse_pooling_proxy(dsn)
     async with await connect(dsn, part="check") as conn:
-        if not await migrate.is_current(conn):
-            raise DatabaseNotMigrated("The database lacks migrations of this version: run punchcard migrate")
+        await require_migrated(conn)
+
+
+async def require_migrated(conn: Conn) -> None:
+    """Raise `DatabaseNotMigrated` when migrations of this version are missing."""
+    if not await migrate.is_current(conn):
+        raise DatabaseNotMigrated("The database lacks migrations of this version: run punchcard migrate")
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error of PostgreSQL's library without its line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 # ---- everything --------------------------------------------------------------------------------
+
+
+class Deaths:
+    """How often something died within the last minute."""
+
+    def __init__(self) -> None:
+        self._at: deque[float] = deque()
+
+    def note(self) -> int:
+        """Note a death, and how many there were within the last minute."""
+        now = time.monotonic()
+        self._at.append(now)
+        while self._at[0] < now - DEATHS_WINDOW_S:
+            self._at.popleft()
+        return len(self._at)
 
 
 class Part:
@@ -101,34 +182,31 @@ class Part:
     def __init__(self, role: str, name: str, environment: dict[str, str]) -> None:
         self.role, self.name = role, name
         self._environment = environment
-        self._deaths: deque[float] = deque()
+        self.deaths = Deaths()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process in a session of its own, so that Ctrl-C reaches the supervisor alone."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "punchcard", self.role],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - the supervisor has one thread
-        )
+        self.process = start_process(self.role, environment=self._environment)
 
     def died(self) -> bool:
         """Whether the process has ended by itself."""
         return self.process is not None and self.process.poll() is not None
 
-    def deaths_lately(self) -> int:
-        """Note a death, and how many there were within the last minute."""
-        now = time.monotonic()
-        self._deaths.append(now)
-        while self._deaths[0] < now - DEATHS_WINDOW_S:
-            self._deaths.popleft()
-        return len(self._deaths)
-
     def signal(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
+
+
+def start_process(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start another `punchcard` in a session of its own; the kernel ends it when this process dies."""
+    return subprocess.Popen(
+        [*PUNCHCARD, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent(),  # noqa: PLW1509 - the supervisor has one thread
+    )
 
 
 def _die_with_parent() -> Callable[[], None] | None:
@@ -151,20 +229,16 @@ class Supervisor:
         self._settings = settings
         self.directory = embedded.locate(settings.data)
         self._database: embedded.EmbeddedServer | None = None
+        self._database_deaths = Deaths()
         self._parts: list[Part] = []
         self._stop = False
 
     def run(self, *, when_started: Callable[["Supervisor"], None] | None = None) -> None:
         """Run until a signal or until parts keep dying. `when_started` is called once the parts are started."""
-        with self._stop_on_signals():
-            _refuse_taken_port(self._settings.host, self._settings.port)
+        with self._stop_on_signals(), claimed_port(self._settings.host, self._settings.port, self.is_stopping):
             try:
-                dsn = self._start_database()
-                if self._stop:
-                    return
-                self._prepare(dsn)
-                self._start_parts(dsn)
-                if when_started is not None:
+                self._start()
+                if when_started is not None and not self._stop:
                     when_started(self)
                 while not self._stop:
                     self.look_after()
@@ -172,29 +246,53 @@ class Supervisor:
             finally:
                 self._end()
 
-    @property
-    def stopping(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether a signal asked the server to stop."""
         return self._stop
 
     def look_after(self) -> None:
         """Start again what has died. Raises `PartsKeepDying`."""
-        if self._database is not None and not self._database.alive():
-            logger.error("database_died", status=self._database.poll())
-            self._database.start(lambda: self._stop)
+        if self._database is not None and not self._database.alive() and not self._stop:
+            deaths = self._database_deaths.note()
+            logger.error("database_died", status=self._database.poll(), deaths_lately=deaths)
+            self._refuse_many("PostgreSQL", deaths, f"{self.directory / 'postgres.log'} says why")
+            try:
+                self._database.start(self.is_stopping)
+            except embedded.PostgresFailed as error:
+                # killed in its recovery, perhaps: the next look counts that as another death
+                logger.error("database_not_started", cause=one_line(error))
+                return
         for part in self._parts:
             if part.died() and not self._stop:
                 assert part.process is not None
-                deaths = part.deaths_lately()
+                deaths = part.deaths.note()
                 logger.error("part_died", name=part.name, status=part.process.returncode, deaths_lately=deaths)
-                if deaths > self._settings.restarts_per_minute_max:
-                    raise PartsKeepDying(f"{part.name} died {deaths} times within a minute; the log says why")
+                self._refuse_many(part.name, deaths, "its lines above say why")
                 part.start()
+
+    def _refuse_many(self, name: str, deaths: int, advice: str) -> None:
+        if deaths > self._settings.restarts_per_minute_max:
+            times = "once" if deaths == 1 else f"{deaths} times"
+            raise PartsKeepDying(
+                f"{name} died {times} within a minute, more than restarts_per_minute_max"
+                f" = {self._settings.restarts_per_minute_max} allows; {advice}"
+            )
+
+    def _start(self) -> None:
+        """Each step only while no signal asked us to stop."""
+        dsn = "" if self._stop else self._start_database()
+        if not self._stop:
+            migrate.migrate(dsn, self.is_stopping)
+        if not self._stop:
+            asyncio.run(self._bootstrap(dsn))
+        if not self._stop:
+            self._start_parts(dsn)
 
     def _start_database(self) -> str:
         settings = self._settings
         if settings.database_url:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            with acting_on(self.directory):
+                self.directory.mkdir(parents=True, exist_ok=True)
             asyncio.run(_require_reachable(settings.database_url))
             return settings.database_url
         self._database = embedded.EmbeddedServer(
@@ -203,17 +301,12 @@ class Supervisor:
             connections_max=settings.postgres_connections_max,
             memory_percent=settings.postgres_memory_percent,
         )
-        self._database.start(lambda: self._stop)
+        self._database.start(self.is_stopping)
         return self._database.dsn
 
-    def _prepare(self, dsn: str) -> None:
-        migrate.migrate(dsn)
-
-        async def bootstrap() -> None:
-            async with await connect(dsn, part="serve") as conn, conn.transaction():
-                await projects.bootstrap(conn, self.directory)
-
-        asyncio.run(bootstrap())
+    async def _bootstrap(self, dsn: str) -> None:
+        async with await connect(dsn, part="serve") as conn, conn.transaction():
+            await projects.bootstrap(conn, self.directory)
 
     def _start_parts(self, dsn: str) -> None:
         environment = _environment(self._settings, dsn)
@@ -244,7 +337,10 @@ class Supervisor:
         def stop(*_: object) -> None:
             self._stop = True
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: the terminal may go, we stay
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, stop) for number in numbers}
         try:
             yield
         finally:
@@ -263,27 +359,51 @@ def _environment(settings: Settings, dsn: str) -> dict[str, str]:
 async def _require_reachable(dsn: str) -> None:
     try:
         await refuse_pooling_proxy(dsn)
-    except OSError as error:
-        raise DatabaseUnreachable(f"The database does not answer: {error}") from None
+    except (psycopg.OperationalError, OSError) as error:
+        raise DatabaseUnreachable(f"The database at the given address does not answer: {one_line(error)}") from None
 
 
-def _refuse_taken_port(host: str, port: int) -> None:
-    """Raise `PortTaken` if somebody listens: API processes share their port, so they would not notice by themselves."""
+@contextlib.contextmanager
+def claimed_port(host: str, port: int, stop_requested: Callable[[], bool]) -> Iterator[None]:
+    """Raise `PortTaken` if somebody listens, or another supervisor is about to.
+
+    API processes share their port, so they would not notice by themselves. Until they listen, an abstract
+    socket with the port's name stands for it: the kernel frees it with its process.
+    """
+    with contextlib.ExitStack() as stack:
+        _until_free(lambda: _probe_port(host, port), host, port, stop_requested)
+        if sys.platform == "linux":
+            claim = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            _until_free(lambda: claim.bind(f"\0punchcard {host} {port}"), host, port, stop_requested)
+        yield
+
+
+def _until_free(bind: Callable[[], None], host: str, port: int, stop_requested: Callable[[], bool]) -> None:
+    """Bind; wait a moment for a server that is just ending."""
     deadline = time.monotonic() + PORT_FREE_WAIT_S
-    while True:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise PortTaken(
-                        f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port"
-                    ) from None
+    while not stop_requested():
+        try:
+            bind()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(LOOK_INTERVAL_S)
-            else:
-                return
+                continue
+            advice = {
+                errno.EADDRINUSE: "another program listens there; choose another port (--port, PUNCHCARD_PORT)",
+                errno.EACCES: "only root may use it; choose a port above 1023 (--port, PUNCHCARD_PORT)",
+            }.get(error.errno or 0, f"{error.strerror}; name another address (--host, --port)")
+            raise PortTaken(f"Cannot listen on {host}:{port}: {advice}") from None
+        return
+
+
+def _probe_port(host: str, port: int, *, shared: bool = False) -> None:
+    """Bind and let go; `shared` with others who share the port, as API processes do."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was closed a moment ago is free
+        if shared:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        probe.bind(address)
 
 
 def data_directory(settings: Settings) -> Path:

@@ -20,9 +20,12 @@ from punchcard.errors import SettingsInvalid
 
 ENVIRONMENT_PREFIX = "PUNCHCARD_"
 CONNECTIONS_PER_WORKER = 2
+# Beside its pool, an API process listens for notifications.
+LISTENERS_PER_API_PROCESS = 1
 # Connections kept free for migrations, `psql` and the supervisor's own checks.
 CONNECTIONS_RESERVED = 6
 HEARTBEATS_BEFORE_SILENCE = 3
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listened on only if the operator says so
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
@@ -63,12 +66,19 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def base_url(self) -> str:
         """The address users reach, without a slash at the end."""
-        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+        return self.public_url.rstrip("/") or self.local_url
+
+    @property
+    def local_url(self) -> str:
+        """The address at which this machine reaches the API, whatever stands in front of it for users."""
+        host = EVERY_ADDRESS.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def connections_needed(self) -> int:
         """PostgreSQL connections that all processes of one `punchcard serve` may hold together."""
-        return self.api_processes * self.api_pool_max + self.workers * CONNECTIONS_PER_WORKER + CONNECTIONS_RESERVED
+        of_an_api_process = self.api_pool_max + LISTENERS_PER_API_PROCESS
+        return self.api_processes * of_an_api_process + self.workers * CONNECTIONS_PER_WORKER + CONNECTIONS_RESERVED
 
 
 def load(
@@ -132,9 +142,9 @@ def _check_across(settings: Settings) -> None:
     """Refuse values that are each valid and cannot work together."""
     if not settings.database_url and settings.connections_needed > settings.postgres_connections_max:
         raise SettingsInvalid(
-            f"api_processes x api_pool_max + workers x {CONNECTIONS_PER_WORKER} + {CONNECTIONS_RESERVED} reserved"
-            f" = {settings.connections_needed} connections, more than postgres_connections_max"
-            f" = {settings.postgres_connections_max}"
+            f"api_processes x (api_pool_max + {LISTENERS_PER_API_PROCESS}) + workers x {CONNECTIONS_PER_WORKER}"
+            f" + {CONNECTIONS_RESERVED} reserved = {settings.connections_needed} connections, more than"
+            f" postgres_connections_max = {settings.postgres_connections_max}"
         )
     if settings.bodies_in_flight_bytes_max < settings.body_bytes_max:
         raise SettingsInvalid(
@@ -146,6 +156,10 @@ def _check_across(settings: Settings) -> None:
         raise SettingsInvalid(
             f"worker_silent_ms must be at least {HEARTBEATS_BEFORE_SILENCE} x heartbeat_ms,"
             " or live workers are taken for dead"
+        )
+    if settings.worker_silent_ms <= settings.poll_ms:
+        raise SettingsInvalid(
+            "worker_silent_ms must be larger than poll_ms, or the sessions of idle workers are ended between two looks"
         )
     if settings.worker_idle_in_transaction_ms < settings.portion_slow_ms:
         raise SettingsInvalid(

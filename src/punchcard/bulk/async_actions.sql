@@ -8,11 +8,6 @@ SELECT :project_id, :id, :type, :lane, :request_id, t.now, t.now, :records_total
     ON CONFLICT DO NOTHING
 RETURNING seq;
 
--- name: async_action_piece_insert!
--- One piece of the payload.
-INSERT INTO async_action_pieces (project_id, action_id, first_record, records, body)
-VALUES (:project_id, :action_id, :first_record, :records, :body);
-
 -- name: async_action_get
 -- One action as users see it.
 SELECT id, type, status, operation_status, created_at, updated_at, request_id, records_total, records_next,

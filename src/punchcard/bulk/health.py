@@ -1,6 +1,7 @@
 """`/healthz`: this process answers. `/readyz`: the database is migrated and a worker is alive."""
 
 from litestar import Request, Response, get
+from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from punchcard.bulk.worker import SQL
@@ -31,7 +32,13 @@ async def get_healthz() -> Health:
     return Health()
 
 
-@get("/readyz", operation_id="readyz", tags=["Operations"], security=[{}])
+@get(
+    "/readyz",
+    operation_id="readyz",
+    tags=["Operations"],
+    security=[{}],
+    responses={503: ResponseSpec(Readiness, generate_examples=False, description="Not ready; the body says why.")},
+)
 async def get_readyz(request: Request) -> Response[Readiness]:  # type: ignore[type-arg]
     """Whether requests can be served: 200, or 503 with what is missing."""
     database: Database = request.app.state.database

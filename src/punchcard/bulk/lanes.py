@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from enum import Enum, auto
 
 import msgspec
 from msgspec import Struct
@@ -30,6 +30,11 @@ class LaneTurn(Struct, frozen=True):
     project: str
     lane: str
     served_at: datetime | None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Which lane this is: project and lane."""
+        return self.project, self.lane
 
     @property
     def key(self) -> int:
@@ -69,34 +74,67 @@ class Round:
         rows = await (await conn.execute(SQL.lanes_with_work, {"limit": ROUND_LANES_MAX})).fetchall()
         self._turns = deque(LaneTurn(row.project_id, row.lane, row.served_at) for row in rows)
 
+    @property
+    def places(self) -> set[tuple[str, str]]:
+        """The lanes that are still to come, as project and lane."""
+        return {turn.place for turn in self._turns}
+
     def next(self) -> LaneTurn:
         """The lane whose turn it is."""
         return self._turns.popleft()
 
 
+class Hold(Enum):
+    """What became of a try to hold a lane."""
+
+    OURS = auto()
+    # another worker holds it
+    TAKEN = auto()
+    # free, but another worker has served it since the list was read: others come first
+    SERVED = auto()
+
+
 @asynccontextmanager
-async def held(conn: Conn, turn: LaneTurn) -> AsyncIterator[bool]:
-    """Hold the lane while the block runs; false when another worker holds it or has served it meanwhile."""
+async def held(conn: Conn, turn: LaneTurn) -> AsyncIterator[Hold]:
+    """Hold the lane while the block runs, if it is free and its turn.
+
+    When the unlocking fails, the caller has to close the session: the lock may still be on it.
+    """
     parameters = {"key": turn.key, "project_id": turn.project, "lane": turn.lane}
     row = await (await conn.execute(SQL.lane_try_lock, parameters)).fetchone()
     assert row is not None
     if not row.locked:
-        yield False
+        yield Hold.TAKEN
         return
     try:
-        yield row.served_at == turn.served_at
+        yield Hold.OURS if row.served_at == turn.served_at else Hold.SERVED
     finally:
         if not conn.broken:
             await conn.execute(SQL.lane_unlock, {"key": turn.key})
 
 
-async def claim_head(conn: Conn, turn: LaneTurn, *, mark: str, own_marks: str) -> Claim | None:
+class Starter(Struct, frozen=True):
+    """Who puts start marks on actions: a worker, in one run of PostgreSQL.
+
+    `silent_ms` is how long another worker may not have reported and still count as well.
+    """
+
+    worker: str
+    postmaster: str
+    silent_ms: int
+
+    def mark(self, number: int) -> str:
+        """A start mark that nobody else and no other start of ours has."""
+        return f"{self.worker}/{self.postmaster}/{number}"
+
+
+async def claim_head(conn: Conn, turn: LaneTurn, *, starter: Starter, number: int) -> Claim | None:
     """Commit a start mark on the lane's first action and return it; none when the lane has nothing to do.
 
-    A mark left by another worker means that a portion stopped it: the next one takes half, and a record
-    that stops its worker three times while alone is to fail. A mark of our own (it begins with
-    `own_marks`) means that only our connection was lost.
+    A mark left by a worker that is gone or silent means that a portion stopped it: the next one takes half,
+    and a record that stops its worker three times while alone is to fail.
     """
+    mark = starter.mark(number)
     async with conn.transaction():
         # the mark may be lost in a crash of PostgreSQL: such a start is not to be counted anyway
         await conn.execute("SET LOCAL synchronous_commit = off")
@@ -104,7 +142,12 @@ async def claim_head(conn: Conn, turn: LaneTurn, *, mark: str, own_marks: str) -
         head = await (await conn.execute(SQL.async_action_head, parameters)).fetchone()
         if head is None:
             return None
-        portion, stops = after_start(head, own_marks=own_marks)
+        stopped = head.started_by is not None and await _has_stopped(conn, head.started_by, starter)
+        portion, stops = next_start(
+            portion_records=min(head.portion_records, max(1, head.records_total - head.records_next)),
+            stops_alone=head.stops_alone,
+            stopped=stopped,
+        )
         await conn.execute(
             SQL.async_action_mark_start,
             {
@@ -131,13 +174,29 @@ async def claim_head(conn: Conn, turn: LaneTurn, *, mark: str, own_marks: str) -
     )
 
 
-def after_start(head: Any, *, own_marks: str) -> tuple[int, int]:
+async def _has_stopped(conn: Conn, mark: str, starter: Starter) -> bool:
+    """Whether the portion with this start mark stopped its worker.
+
+    It did not if the mark is of our own (our connection was lost), of an earlier run of PostgreSQL, or of
+    a worker that is still well and only lost the session that held the lane.
+    """
+    worker, postmaster, _ = mark.split("/")
+    if worker == starter.worker or postmaster != starter.postmaster:
+        return False
+    parameters = {"id": worker, "pulse": pulse_name(worker), "silent_ms": starter.silent_ms}
+    row = await (await conn.execute(SQL.worker_is_well, parameters)).fetchone()
+    return row is None
+
+
+def pulse_name(worker: str) -> str:
+    """The name of the session that reports that a worker is alive, behind our own prefix."""
+    return f"pulse {worker}"
+
+
+def next_start(*, portion_records: int, stops_alone: int, stopped: bool) -> tuple[int, int]:
     """The size of the next portion, and how often its first record has stopped a worker while alone."""
-    if head.started_by is None or head.started_by.startswith(own_marks):
-        return head.portion_records, head.stops_alone
-    # marks are worker/postmaster start/number: after a restart of PostgreSQL the worker is not to blame
-    if head.started_by.split("/")[1] != own_marks.split("/")[1]:
-        return head.portion_records, head.stops_alone
-    if head.portion_records > 1:
-        return head.portion_records // 2, 0
-    return 1, head.stops_alone + 1
+    if not stopped:
+        return portion_records, stops_alone
+    if portion_records > 1:
+        return portion_records // 2, 0
+    return 1, stops_alone + 1

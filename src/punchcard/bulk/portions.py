@@ -5,8 +5,9 @@ then fails with its reason. Whatever else goes wrong leaves this module as an ex
 retries the portion as a whole.
 """
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -39,10 +40,27 @@ class PayloadMissing(PunchcardError):
 
 
 class _DataError(Exception):
-    """A record of the batch cannot be written; which one is not known yet."""
+    """A record of the batch cannot be written; which one is not known yet.
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    A `collision` can be the work of somebody who wrote at the same time: another try may go well.
+    """
+
+    def __init__(self, reason: str, *, collision: bool = False) -> None:
+        self.reason, self.collision = reason, collision
+
+
+@contextlib.contextmanager
+def _blaming_records() -> Iterator[None]:
+    """Around what a job does, not around our own bookkeeping: a mistake in that is no record's fault."""
+    try:
+        yield
+    except (pg.UniqueViolation, pg.ForeignKeyViolation, pg.ExclusionViolation) as error:
+        raise _DataError(_reason(error), collision=True) from error
+    # of class 54 only what a value causes, such as a text too long for an index: it would fail for ever
+    except (pg.DataError, pg.IntegrityError, pg.ProgramLimitExceeded) as error:
+        raise _DataError(_reason(error)) from error
+    except RecordError as error:
+        raise _DataError(str(error)) from error
 
 
 async def run_portion(conn: Conn, claim: Claim, jobs: Mapping[str, Job], settings: Settings) -> bool:
@@ -90,20 +108,18 @@ class Portion:
         collisions = 0
         for _ in range(PLANS_MAX):
             try:
-                plan = await self._job.plan(self._conn, self._claim.project, batch)
+                with _blaming_records():
+                    plan = await self._job.plan(self._conn, self._claim.project, batch)
                 async with self._conn.transaction():
-                    outcome = await self._job.write(self._conn, self._claim.project, plan)
+                    with _blaming_records():
+                        outcome = await self._job.write(self._conn, self._claim.project, plan)
                     return await self._record(outcome, records=len(batch.bodies))
             except (StaleRead, pg.DeadlockDetected, pg.SerializationFailure):
                 continue
-            except (pg.UniqueViolation, pg.ForeignKeyViolation, pg.ExclusionViolation) as error:
+            except _DataError as error:
                 collisions += 1
-                if collisions >= COLLISIONS_MAX:
-                    raise _DataError(_reason(error)) from error
-            except (pg.DataError, pg.IntegrityError) as error:
-                raise _DataError(_reason(error)) from error
-            except RecordError as error:
-                raise _DataError(str(error)) from error
+                if not error.collision or collisions >= COLLISIONS_MAX:
+                    raise
         raise PunchcardError(f"The rows that action {self._claim.id} needs changed {PLANS_MAX} times in a row")
 
     async def fail_first(self, batch: Batch, reason: str) -> bool:
@@ -155,12 +171,13 @@ class Portion:
 
     async def _keep_failures(self, failures: Sequence[Failure]) -> None:
         if failures:
-            rows = [
-                {"project_id": self._claim.project, "action_id": self._claim.id, **msgspec.structs.asdict(failure)}
-                for failure in failures
-            ]
-            async with self._conn.cursor() as cursor:
-                await cursor.executemany(SQL.async_action_failure_insert, rows)
+            columns = {
+                "records": [failure.record for failure in failures],
+                "source_ids": [failure.source_id for failure in failures],
+                "reasons": [failure.reason for failure in failures],
+                "bodies": [failure.body for failure in failures],
+            }
+            await self._conn.execute(SQL.async_action_failures_insert, {**self._key, **columns})
 
     async def _finish(self, claim: Claim) -> None:
         failures: list[dict[str, Any]] = []
@@ -187,7 +204,8 @@ class Portion:
             return max(1, records // 2)
         wanted = int(records * self._settings.portion_ms / elapsed_ms)
         # a portion that was cut at the end of a piece says little: the next may be as large as this one might have been
-        at_most = max(2 * records, self._claim.portion_records if records == self._piece_end - self._piece_first else 1)
+        cut = self._claim.records_next + records == self._piece_end
+        at_most = max(2 * records, self._claim.portion_records if cut else 1)
         return max(1, min(wanted, at_most, PORTION_RECORDS_MAX))
 
 

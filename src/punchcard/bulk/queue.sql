@@ -30,13 +30,23 @@ SELECT :project_id, :lane, clock_timestamp()
     ON CONFLICT (project_id, lane) DO UPDATE SET served_at = excluded.served_at;
 
 -- name: async_action_head
--- The action of a fifo lane that is next: the one that arrived first and is not finished.
+-- The action of a fifo lane that is next: the one under way, else the one that arrived first. A request whose
+-- transaction took longer can become visible with an earlier number: it must not cut in on the one under way.
 SELECT id, type, seq, records_total, records_next, records_done, records_failed, counts, portion_records,
        started_by, stops_alone
   FROM async_actions
  WHERE project_id = :project_id AND lane = :lane AND finished_at IS NULL
- ORDER BY seq
- LIMIT 1;
+   AND seq = coalesce(
+       (SELECT min(seq) FROM async_actions
+         WHERE project_id = :project_id AND lane = :lane AND finished_at IS NULL AND started_at IS NOT NULL),
+       (SELECT min(seq) FROM async_actions
+         WHERE project_id = :project_id AND lane = :lane AND finished_at IS NULL));
+
+-- name: worker_is_well
+-- A row if this worker reports, and the session that reports is there: it can have lost its other session at most.
+SELECT w.id
+  FROM workers AS w JOIN pg_stat_activity AS a ON a.application_name = 'punchcard ' || :pulse
+ WHERE w.id = :id AND w.seen_at > clock_timestamp() - :silent_ms * interval '1 millisecond';
 
 -- name: async_action_mark_start
 -- The start mark, committed before the portion so that it outlives a worker that the portion stops.
@@ -79,9 +89,12 @@ UPDATE async_actions AS a
    AND a.records_next = a.records_total
 RETURNING a.id;
 
--- name: async_action_failure_insert!
+-- name: async_action_failures_insert!
+-- The failures of a portion, in one statement however many they are.
 INSERT INTO async_action_failures (project_id, action_id, record, source_id, reason, body)
-VALUES (:project_id, :action_id, :record, :source_id, :reason, :body);
+SELECT :project_id, :id, u.record, u.source_id, u.reason, u.body
+  FROM unnest(:records::integer[], :source_ids::text[], :reasons::text[], :bodies::bytea[])
+    AS u (record, source_id, reason, body);
 
 -- name: async_action_failures_first
 -- The first failures of an action, in the order of the request.

@@ -14,6 +14,8 @@ from typing import Any
 
 import psycopg
 import structlog
+from msgspec import Struct
+from psycopg import errors as pg
 
 from punchcard import ids, log
 from punchcard.bulk import lanes, signals
@@ -30,8 +32,25 @@ BACKOFF_MAX_S = 15.0
 # beyond what PostgreSQL allows a portion's statements: then the link itself is dead
 PORTION_LINK_MARGIN_S = 10.0
 SESSION_STATEMENT_S = 10.0
+CONNECTION_CHECK_MS = 5000
 
 logger = log.get(__name__)
+
+
+class Trouble(Struct, frozen=True):
+    """A failure that is being retried: what it was, and when (monotonic) after how long a pause."""
+
+    cause: str
+    backoff_s: float
+    until: float
+
+    @classmethod
+    def after(cls, error: Exception, before: "Trouble | None") -> "Trouble":
+        """The next trouble, with twice the pause of the one `before`."""
+        state = getattr(error, "sqlstate", None)
+        cause = f"{type(error).__name__}{f' ({state})' if state else ''}"
+        backoff_s = min(BACKOFF_MAX_S, 2 * before.backoff_s if before else BACKOFF_MIN_S)
+        return cls(cause, backoff_s, time.monotonic() + backoff_s)
 
 
 class Worker:
@@ -42,11 +61,11 @@ class Worker:
         self.id = ids.new("worker")
         self._numbers = itertools.count()
         self._conn: Conn | None = None
-        self._postmaster = ""
-        self._trouble: str | None = None
+        self._starter = lanes.Starter(self.id, "", settings.worker_silent_ms)
         self._unwithdrawn: dict[str, Any] | None = None
-        self._backoff_s = 0.0
-        self._resting: dict[tuple[str, str], float] = {}
+        # lanes whose last portion failed here, and the session's own trouble
+        self._resting: dict[tuple[str, str], Trouble] = {}
+        self._session_trouble: Trouble | None = None
         self._woken = asyncio.Event()
         self._round = lanes.Round()
 
@@ -67,6 +86,13 @@ class Worker:
             await self._leave()
             logger.info("worker_stopped", worker=self.id)
 
+    @property
+    def trouble(self) -> str | None:
+        """What is being retried now, for /readyz."""
+        if self._session_trouble:
+            return self._session_trouble.cause
+        return next((trouble.cause for trouble in self._resting.values()), None)
+
     # ---- portions ----
 
     async def _turn(self) -> bool:
@@ -74,32 +100,43 @@ class Worker:
         try:
             conn = await self._session()
             if not self._round:
-                async with deadline(conn, SESSION_STATEMENT_S):
-                    await self._round.read(conn)
-            served = False
-            while self._round and not served:
-                served = await self._serve(conn, self._round.next())
+                await self._read_round(conn)
+            worth_another_look = False
+            while self._round and not worth_another_look:
+                worth_another_look = await self._serve(conn, self._round.next())
         except Exception as error:
-            self._note_trouble(error)
+            self._session_trouble = self._note_trouble(error, self._session_trouble)
+            # whatever state it is in: closing it lets go of its lane lock
+            await self._drop_session()
             return False
-        return served
+        self._session_trouble = None
+        return worth_another_look
+
+    async def _read_round(self, conn: Conn) -> None:
+        async with deadline(conn, SESSION_STATEMENT_S):
+            await self._round.read(conn)
+        # other workers have ended the trouble of lanes that no longer have work
+        waiting, now = self._round.places, time.monotonic()
+        self._resting = {
+            place: trouble for place, trouble in self._resting.items() if place in waiting or trouble.until > now
+        }
 
     async def _serve(self, conn: Conn, turn: lanes.LaneTurn) -> bool:
-        place = (turn.project, turn.lane)
-        if self._resting.get(place, 0.0) > time.monotonic():
+        """Run a portion of the lane. False when it has none for us; true also when others make progress there."""
+        trouble = self._resting.get(turn.place)
+        if trouble is not None and trouble.until > time.monotonic():
             return False
         async with (
             deadline(conn, self._settings.worker_statement_ms / 1000 + PORTION_LINK_MARGIN_S),
-            lanes.held(conn, turn) as ours,
+            lanes.held(conn, turn) as hold,
         ):
-            if not ours:
-                return False
-            mark = f"{self.id}/{self._postmaster}/{next(self._numbers)}"
-            claim = await lanes.claim_head(conn, turn, mark=mark, own_marks=f"{self.id}/{self._postmaster}/")
+            if hold is not lanes.Hold.OURS:
+                return hold is lanes.Hold.SERVED
+            claim = await lanes.claim_head(conn, turn, starter=self._starter, number=next(self._numbers))
             if claim is None:
                 return False
             with structlog.contextvars.bound_contextvars(async_action_id=claim.id):
-                await self._portion(conn, claim, place)
+                await self._portion(conn, claim, turn.place)
         return True
 
     async def _portion(self, conn: Conn, claim: lanes.Claim, place: tuple[str, str]) -> None:
@@ -116,15 +153,13 @@ class Worker:
             self._unwithdrawn = None
             return
         except Exception as error:
-            self._note_trouble(error)
-            if isinstance(error, psycopg.errors.QueryCanceled) or conn.broken:  # perhaps too much for its time limit
+            self._resting[place] = self._note_trouble(error, self._resting.get(place))
+            if isinstance(error, pg.QueryCanceled) or conn.broken:  # perhaps too much for its time limit
                 self._unwithdrawn["portion_records"] = max(1, claim.portion_records // 2)
-            self._resting[place] = time.monotonic() + self._backoff_s
             await self._withdraw(conn)
             return
         self._unwithdrawn = None
         self._resting.pop(place, None)
-        self._trouble, self._backoff_s = None, 0.0
         if finished:
             logger.info("action_finished", type=claim.type, records=claim.records_total)
             await signals.notify(conn, signals.DONE)
@@ -132,22 +167,26 @@ class Worker:
     async def _withdraw(self, conn: Conn) -> None:
         """Take our start mark back: the portion failed, and the worker is well."""
         if self._unwithdrawn and not conn.broken:
-            await conn.execute(SQL_QUEUE.async_action_withdraw_start, self._unwithdrawn)
+            await conn.execute(lanes.SQL.async_action_withdraw_start, self._unwithdrawn)
             self._unwithdrawn = None
 
-    def _note_trouble(self, error: Exception) -> None:
-        state = getattr(error, "sqlstate", None)
-        trouble = f"{type(error).__name__}{f' ({state})' if state else ''}"
+    @staticmethod
+    def _note_trouble(error: Exception, before: Trouble | None) -> Trouble:
+        trouble = Trouble.after(error, before)
         expected = isinstance(error, psycopg.Error | OSError)
-        logger.warning("portion_retried", cause=trouble, exc_info=None if expected else error)
-        self._trouble = trouble
-        self._backoff_s = min(BACKOFF_MAX_S, max(BACKOFF_MIN_S, self._backoff_s * 2))
+        logger.warning("portion_retried", cause=trouble.cause, exc_info=None if expected else error)
+        return trouble
 
     async def _rest(self) -> None:
-        """Wait for a notification, at most one poll interval or the back-off."""
-        timeout_s = self._settings.poll_ms / 1000
-        if self._backoff_s:
-            timeout_s = min(timeout_s, self._backoff_s) if self._conn and not self._conn.broken else self._backoff_s
+        """Wait for a notification, at most one poll interval, or until a failed portion may be tried again."""
+        if self._session_trouble:
+            # also when somebody wakes us: a database in trouble is not asked more often
+            await asyncio.sleep(BACKOFF_MIN_S)
+            timeout_s = self._session_trouble.backoff_s
+        else:
+            now = time.monotonic()
+            pauses = [trouble.until - now for trouble in self._resting.values() if trouble.until > now]
+            timeout_s = min([self._settings.poll_ms / 1000, *pauses])
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), timeout_s)
 
@@ -155,54 +194,54 @@ class Worker:
 
     async def _session(self) -> Conn:
         if self._conn is None or self._conn.closed:
-            self._conn = None
-            options = {
-                "statement_timeout": self._settings.worker_statement_ms,
-                "lock_timeout": self._settings.worker_lock_ms,
-                "idle_in_transaction_session_timeout": self._settings.worker_idle_in_transaction_ms,
-                "idle_session_timeout": self._settings.worker_silent_ms,
-                "client_connection_check_interval": 5000,
-                "tcp_keepalives_idle": 5,
-                "tcp_keepalives_interval": 2,
-                "tcp_keepalives_count": 3,
-                "tcp_user_timeout": self._settings.worker_silent_ms,
-            }
-            conn = await connect(self._dsn, part="worker", options=options)
-            async with deadline(conn, SESSION_STATEMENT_S):
-                row = await (await conn.execute(SQL.postmaster_start)).fetchone()
-                assert row is not None
-                self._postmaster = row.started
-                await conn.execute(SQL.worker_end_own_session, {"id": self.id})
-                await conn.execute(SQL.worker_register, {"id": self.id})
-                self._conn = conn
-                await self._withdraw(conn)
+            self._conn = await connect(self._dsn, part="worker", options=session_options(self._settings))
+            await self._register(self._conn)
         return self._conn
+
+    async def _register(self, conn: Conn) -> None:
+        """Name the new session as ours, end the one we had before, and take back a mark it could not."""
+        async with deadline(conn, SESSION_STATEMENT_S):
+            row = await (await conn.execute(SQL.postmaster_start)).fetchone()
+            assert row is not None
+            self._starter = lanes.Starter(self.id, row.started, self._settings.worker_silent_ms)
+            await conn.execute(SQL.worker_end_own_session, {"id": self.id})
+            await conn.execute(SQL.worker_register, {"id": self.id})
+            await self._withdraw(conn)
+
+    async def _drop_session(self) -> None:
+        if self._conn is not None:
+            await self._conn.close()
+            self._conn = None
 
     async def _leave(self) -> None:
         with contextlib.suppress(psycopg.Error, OSError):
             if self._conn and not self._conn.broken:
                 async with deadline(self._conn, SESSION_STATEMENT_S):
+                    await self._withdraw(self._conn)
                     await self._conn.execute(SQL.worker_delete, {"id": self.id})
-                    await self._conn.close()
+        await self._drop_session()
 
     # ---- pulse ----
 
     async def _pulse_forever(self) -> None:
+        """Report for as long as the worker runs. A new session is tried at once when one is lost, then every second."""
         while True:
+            began = time.monotonic()
             try:
-                async with await connect(self._dsn, part="worker pulse") as conn:
+                async with await connect(self._dsn, part=lanes.pulse_name(self.id)) as conn:
                     await conn.execute(f"LISTEN {signals.WORK}".encode())
                     self._woken.set()
                     await self._pulse(conn)
-            except (psycopg.Error, OSError) as error:
-                logger.debug("pulse_lost", cause=type(error).__name__)
-            await asyncio.sleep(self._settings.poll_ms / 1000)
+            except Exception as error:
+                expected = isinstance(error, psycopg.Error | OSError)
+                logger.warning("pulse_lost", cause=type(error).__name__, exc_info=None if expected else error)
+            await asyncio.sleep(max(0.0, began + signals.RECONNECT_S - time.monotonic()))
 
     async def _pulse(self, conn: Conn) -> None:
         heartbeat_s = self._settings.heartbeat_ms / 1000
         while True:
             async with deadline(conn, SESSION_STATEMENT_S):
-                await conn.execute(SQL.worker_seen, {"id": self.id, "trouble": self._trouble})
+                await conn.execute(SQL.worker_seen, {"id": self.id, "trouble": self.trouble})
                 parameters = {"id": self.id, "silent_ms": self._settings.worker_silent_ms}
                 for row in await (await conn.execute(SQL.workers_end_silent, parameters)).fetchall():
                     logger.warning("silent_worker_ended", silent_worker=row.id)
@@ -217,4 +256,16 @@ class Worker:
         self._woken.set()
 
 
-SQL_QUEUE = lanes.SQL
+def session_options(settings: Settings) -> dict[str, int]:
+    """What PostgreSQL ends by itself: statements, waits and links of a worker that is no longer there."""
+    return {
+        "statement_timeout": settings.worker_statement_ms,
+        "lock_timeout": settings.worker_lock_ms,
+        "idle_in_transaction_session_timeout": settings.worker_idle_in_transaction_ms,
+        "idle_session_timeout": settings.worker_silent_ms,
+        "client_connection_check_interval": CONNECTION_CHECK_MS,
+        "tcp_keepalives_idle": 5,
+        "tcp_keepalives_interval": 2,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": settings.worker_silent_ms,
+    }

@@ -20,6 +20,7 @@ from punchcard.http.shapes import Identifier
 SQL = statements.beside(__file__)
 
 EMAIL_LENGTH_MAX = 255
+_FLOATS_WITH_EXPONENT = 1e16
 
 # ---- types -------------------------------------------------------------------------------------
 
@@ -95,13 +96,32 @@ class CustomerRow(Struct):
                 self.attributes_changed = True
 
     @property
+    def summary(self) -> tuple[Any, ...]:
+        """What the summary is made of."""
+        return (
+            self.orders_total_amount,
+            self.orders_total_count,
+            self.orders_last_id,
+            self.orders_last_amount,
+            self.orders_last_date,
+        )
+
+    @property
     def changed(self) -> bool:
         return self.attributes_changed or self.summary_changed
 
 
 def same_json(left: Any, right: Any) -> bool:
     """Whether two JSON values are the same: unlike in Python, `1`, `1.0` and `true` are three values."""
-    return left == right and msgspec.json.encode(left, order="sorted") == msgspec.json.encode(right, order="sorted")
+    if left.__class__ is not right.__class__:
+        # a float this large comes back from PostgreSQL as an integer
+        numbers = {left.__class__, right.__class__} == {int, float}
+        return numbers and abs(left) >= _FLOATS_WITH_EXPONENT and float(left) == float(right)
+    if isinstance(left, dict):
+        return len(left) == len(right) and all(key in right and same_json(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same_json, left, right))
+    return bool(left == right)
 
 
 class OrdersSummary(Struct, omit_defaults=True):
@@ -248,10 +268,11 @@ async def insert(conn: Conn, project: str, customers: Sequence[tuple[CustomerRow
             ))  # fmt: skip
 
 
-async def update(conn: Conn, project: str, customers: Sequence[CustomerRow], *, now: datetime) -> None:
-    """Write the changed values of existing customers, which must be locked."""
-    if not customers:
+async def update(conn: Conn, project: str, changes: Sequence[tuple[CustomerRow, datetime]]) -> None:
+    """Write the changed values of existing customers, which must be locked, each with its `updated_at`."""
+    if not changes:
         return
+    customers = [customer for customer, _ in changes]
     columns: dict[str, Any] = {
         "ids": [c.id for c in customers],
         "names": [c.name for c in customers],
@@ -268,8 +289,9 @@ async def update(conn: Conn, project: str, customers: Sequence[CustomerRow], *, 
         "last_amounts": [c.orders_last_amount for c in customers],
         "last_dates": [c.orders_last_date for c in customers],
         "attributes_changed": [c.attributes_changed for c in customers],
+        "nows": [now for _, now in changes],
     }
-    await conn.execute(SQL.customers_update, {"project_id": project, "now": now, **columns})
+    await conn.execute(SQL.customers_update, {"project_id": project, **columns})
 
 
 # ---- reads -------------------------------------------------------------------------------------
@@ -297,7 +319,7 @@ async def list_customers(
     column, descending = lists.ordering(order, ORDER_COLUMNS, "-created_at")
     if starting_after is not None and column == "source_id":
         raise InvalidQuery("Property .starting_after needs an order by created_at or updated_at")
-    name, direction = sql.Identifier(column), sql.SQL("DESC" if descending else "ASC")
+    name, direction = lists.sort_key(column), sql.SQL("DESC" if descending else "ASC")
     beyond: sql.Composable = sql.SQL("")
     if starting_after is not None:
         beyond = sql.SQL(" AND {} {} {}").format(name, sql.SQL("<" if descending else ">"), sql.Literal(starting_after))

@@ -19,7 +19,7 @@ SELECT id, xmin::text AS version FROM customers
  ORDER BY id
    FOR NO KEY UPDATE;
 
--- name: customers_update
+-- name: customers_update!
 -- New values of existing customers.
 UPDATE customers AS c
    SET name = u.name, description = u.description, email = u.email, phone = u.phone, birthdate = u.birthdate,
@@ -27,14 +27,14 @@ UPDATE customers AS c
        orders_total_amount = u.total_amount, orders_total_count = u.total_count,
        orders_last_id = u.last_id, orders_last_amount = u.last_amount, orders_last_date = u.last_date,
        updated_at = CASE WHEN u.attributes_changed THEN u.now ELSE c.updated_at END
-  FROM (SELECT n.*, :now::timestamptz AS now
+  FROM (SELECT n.*
           FROM unnest(:ids::text[], :names::text[], :descriptions::text[], :emails::text[], :phones::text[],
                       :birthdates::date[], :birthdays::date[], :addresses::jsonb[], :metadatas::jsonb[],
                       :total_amounts::bigint[], :total_counts::bigint[],
                       :last_ids::text[], :last_amounts::bigint[], :last_dates::timestamptz[],
-                      :attributes_changed::boolean[])
+                      :attributes_changed::boolean[], :nows::timestamptz[])
             AS n (id, name, description, email, phone, birthdate, birthday, address, metadata,
-                  total_amount, total_count, last_id, last_amount, last_date, attributes_changed)) AS u
+                  total_amount, total_count, last_id, last_amount, last_date, attributes_changed, now)) AS u
  WHERE c.project_id = :project_id AND c.id = u.id;
 
 -- name: customer_get

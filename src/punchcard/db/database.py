@@ -29,6 +29,10 @@ API_REQUEST_DATABASE_S = 35.0
 # A link that went dead is noticed by the kernel after idle + interval x count seconds.
 KEEPALIVES = {"keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3", "tcp_user_timeout": "10000"}
 PROXY_ROUNDS = 3
+PROXY_ADVICE = (
+    "The database address leads to a proxy that pools transactions (such as PgBouncer with"
+    " pool_mode=transaction). Use the server's own address, or session pooling."
+)
 
 set_json_loads(msgspec.Raw)
 set_json_dumps(msgspec.json.encode)
@@ -118,19 +122,30 @@ def cut(conn: Conn) -> None:
 
 async def refuse_pooling_proxy(dsn: str) -> None:
     """Raise `PoolingProxy` when a session does not keep its own server process between transactions."""
+    try:
+        homes = await _homes(dsn)
+    except psycopg.OperationalError as error:
+        # a session has settings of its own; such a proxy refuses them unless told to drop them
+        if "unsupported startup parameter" in str(error):
+            raise PoolingProxy(PROXY_ADVICE) from error
+        raise
+    if homes != (1, 1):
+        raise PoolingProxy(PROXY_ADVICE)
+
+
+async def _homes(dsn: str) -> tuple[int, int]:
+    """How many server processes each of two sessions has seen, with transactions open in turns; 0 for shared ones."""
     async with await connect(dsn, part="check") as first, await connect(dsn, part="check") as second:
-        homes = {await _backend_pid(first), await _backend_pid(second)}
+        of_first, of_second = {await _backend_pid(first)}, {await _backend_pid(second)}
         for _ in range(PROXY_ROUNDS):
             async with first.transaction():
-                await _backend_pid(first)
+                of_first.add(await _backend_pid(first))
                 async with second.transaction():
-                    homes |= {await _backend_pid(first), await _backend_pid(second)}
-            homes |= {await _backend_pid(second), await _backend_pid(first)}
-        if len(homes) != 2 or await _backend_pid(first) == await _backend_pid(second):
-            raise PoolingProxy(
-                "The database address leads to a proxy that pools transactions (such as PgBouncer with"
-                " pool_mode=transaction). Use the server's own address, or session pooling."
-            )
+                    of_second.add(await _backend_pid(second))
+                    of_first.add(await _backend_pid(first))
+            of_second.add(await _backend_pid(second))
+            of_first.add(await _backend_pid(first))
+    return (0, 0) if of_first & of_second else (len(of_first), len(of_second))
 
 
 async def _backend_pid(conn: Conn) -> int:

@@ -5,8 +5,9 @@
 
 import contextlib
 import functools
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
@@ -18,10 +19,13 @@ from yoyo.connections import parse_uri
 
 from punchcard import log
 from punchcard.db.database import Conn, conninfo
+from punchcard.db.embedded.processes import never
 from punchcard.errors import PunchcardError
 from punchcard.ids import new
 
 LOCK_KEY = 0x70756E6368  # "punch": one key for all processes that migrate this database
+LOCK_LOOK_S = 0.1
+LOCK_REPORT_S = 10.0
 SERVER_VERSION_MIN = 150_000
 REQUIRED_ENCODING = "UTF8"
 
@@ -63,11 +67,15 @@ class _OneTransaction(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo h
         }
 
 
-def migrate(dsn: str) -> list[str]:
-    """Apply what is missing and return the names applied. All or nothing; safe to run from many processes."""
+def migrate(dsn: str, stop_requested: Callable[[], bool] = never) -> list[str]:
+    """Apply what is missing and return the names applied. All or nothing; safe to run from many processes.
+
+    While another process migrates, this one waits; it returns early when a stop is requested meanwhile.
+    """
     with psycopg.connect(conninfo(dsn, part="migrate"), autocommit=True) as session:
         _refuse_unsuitable(session)
-        session.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
+        if not _locked(session, stop_requested):
+            return []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             backend = _OneTransaction(session)
@@ -82,6 +90,21 @@ def migrate(dsn: str) -> list[str]:
     if names:
         logger.info("migrated", migrations=names)
     return names
+
+
+def _locked(session: psycopg.Connection[Any], stop_requested: Callable[[], bool]) -> bool:
+    """Take the lock of all who migrate; false when a stop was requested before."""
+    reported = time.monotonic()
+    while True:
+        row = session.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
+        if row is not None and row[0]:
+            return True
+        if stop_requested():
+            return False
+        if time.monotonic() - reported >= LOCK_REPORT_S:
+            reported = time.monotonic()
+            logger.warning("migration_awaited", reason="another process migrates this database")
+        time.sleep(LOCK_LOOK_S)
 
 
 def all_migrations() -> Any:

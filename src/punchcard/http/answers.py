@@ -1,7 +1,9 @@
 """Every answer: a request id, and the documented error object for whatever went wrong."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from litestar import MediaType, Request, Response
@@ -12,7 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import UNSET, Struct, UnsetType
 
 from punchcard import ids, log
-from punchcard.errors import ApiError
+from punchcard.errors import ApiError, NotFound, PayloadTooLarge
 from punchcard.http import shapes
 
 logger = log.get(__name__)
@@ -20,6 +22,8 @@ logger = log.get(__name__)
 REQUEST_ID_HEADER = "X-Request-Id"
 API_PREFIX = "/v1/"
 _ACCEPTABLE = ("application/json", "application/*", "*/*", "+json")
+# what a slash inside one segment of a path is while routes are matched: a character that no request can send
+_SLASH_IN_SEGMENT = "\udc2f"
 
 
 class ErrorMessage(Struct):
@@ -33,12 +37,24 @@ class Error(Struct, omit_defaults=True):
 
     code: int
     message: str
-    key: str | UnsetType = UNSET
+    key: str
+    request_id: str
     details: str | UnsetType = UNSET
-    request_id: str | UnsetType = UNSET
     resource_id: str | UnsetType = UNSET
     resource_type: str | UnsetType = UNSET
     error: ErrorMessage | UnsetType = UNSET
+
+
+class PayloadTooLargeError(Struct, omit_defaults=True):
+    """The error object of a 413: the documented one has fields of its own, and ours has the common ones beside them."""
+
+    code: int
+    message: str
+    key: str
+    request_id: str
+    statusCode: int  # noqa: N815 - documented so
+    error: str
+    details: str | UnsetType = UNSET
 
 
 class NotAcceptable(ApiError):
@@ -57,6 +73,7 @@ _FRAMEWORK = {
     404: ("resource_not_found", "Resource not found"),
     405: ("method_not_allowed", "HTTP Method Not Allowed"),
     406: ("not_acceptable", "Not Acceptable"),
+    408: ("request_timeout", "Request Timeout"),
     413: ("payload_too_large", "Payload too large"),
     415: ("unsupported_media_type", "Unsupported Media Type"),
     429: ("too_many_requests", "Too many requests hit the API too quickly."),
@@ -91,7 +108,7 @@ def identified(app: ASGIApp) -> ASGIApp:
             logger.debug(
                 "request",
                 method=scope["method"],
-                resource="/".join(scope["path"].split("/")[:3]),
+                resource="/".join(scope["path"].split("/")[:3]).replace(_SLASH_IN_SEGMENT, "/"),
                 status=status,
                 ms=round((time.perf_counter() - started) * 1000, 1),
             )
@@ -100,46 +117,80 @@ def identified(app: ASGIApp) -> ASGIApp:
     return middleware
 
 
-def refuse_unacceptable(request: Request) -> None:  # type: ignore[type-arg]
-    """Raise `NotAcceptable` when the client accepts none of the types we answer with."""
-    accept = Headers.from_scope(request.scope).get("accept", "")
-    if accept and not any(kind in accept for kind in _ACCEPTABLE) and request.url.path.startswith(API_PREFIX):
+def segmented(app: ASGIApp) -> ASGIApp:
+    """Middleware: an encoded slash (`%2F`) belongs to the id it stands in and separates nothing."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and b"%2f" in (raw := scope["raw_path"].partition(b"?")[0].lower()):
+            raw = scope["raw_path"][: len(raw)]
+            segments = (unquote_to_bytes(segment).decode(errors="replace") for segment in raw.split(b"/"))
+            scope["path"] = "/".join(segment.replace("/", _SLASH_IN_SEGMENT) for segment in segments)
+        await app(scope, receive, send)
+
+    return middleware
+
+
+def prepare(request: Request) -> None:  # type: ignore[type-arg]
+    """What every request to a route passes before its handler. Raises `NotAcceptable`, `NotFound`."""
+    accept = Headers.from_scope(request.scope).get("accept", "").lower()
+    if accept and not any(kind in accept for kind in _ACCEPTABLE) and request.scope["path"].startswith(API_PREFIX):
         raise NotAcceptable("Answers are application/json")
+    parameters = request.scope["path_params"]
+    for name in parameters:
+        parameters[name] = parameters[name].replace(_SLASH_IN_SEGMENT, "/")
+        if "\x00" in parameters[name]:  # PostgreSQL could not even be asked
+            raise NotFound(name.removesuffix("_id"), parameters[name])
 
 
 def answer_api_error(request: Request, error: ApiError) -> Response[Any]:  # type: ignore[type-arg]
     """The error object for one of our own errors."""
+    if error.status >= 500:
+        logger.warning("unavailable", cause=type(error.__cause__).__name__)
     body = Error(
         code=error.status,
         key=error.key,
         message=error.message,
-        details=error.details or UNSET,
         request_id=request_id_of(request),
+        details=error.details or UNSET,
         resource_id=error.resource_id or UNSET,
         resource_type=error.resource_type or UNSET,
     )
-    if error.status >= 500:
-        logger.warning("unavailable", cause=type(error.__cause__).__name__)
-    return _answer(error.status, body, headers=error.headers, extra=error.extra)
+    return _answer(body, headers=error.headers)
+
+
+def answer_payload_too_large(request: Request, error: PayloadTooLarge) -> Response[Any]:  # type: ignore[type-arg]
+    """The error object of a 413."""
+    body = PayloadTooLargeError(
+        code=error.status,
+        key=error.key,
+        message=error.message,
+        request_id=request_id_of(request),
+        statusCode=error.status,
+        error="Request Entity Too Large",
+        details=error.details or UNSET,
+    )
+    return _answer(body)
 
 
 def answer_framework_error(request: Request, error: HTTPException) -> Response[Any]:  # type: ignore[type-arg]
     """The error object for what the framework refused: unknown paths, methods, query parameters."""
     key, message = _FRAMEWORK.get(error.status_code, ("internal_error", "Internal error"))
-    details = error.detail
+    details, headers = error.detail, dict(error.headers or {})
     if isinstance(error, ValidationException):
         key, message, details = "invalid_query_params", "Invalid query params", _query_complaint(error)
     elif error.status_code == 404:
         details = "No such path"
-    body = Error(code=error.status_code, key=key, message=message, details=details, request_id=request_id_of(request))
-    return _answer(error.status_code, body, headers=error.headers or {})
+    elif error.status_code == 405:
+        headers["allow"] = ", ".join(sorted(headers.get("allow", "").split(", ")))  # the framework's order changes
+        details = f"Allowed methods: {headers['allow']}"
+    body = Error(code=error.status_code, key=key, message=message, request_id=request_id_of(request), details=details)
+    return _answer(body, headers=headers)
 
 
 def answer_unexpected(request: Request, error: Exception) -> Response[Any]:  # type: ignore[type-arg]
     """The error object for a defect of ours; the log has the trace, the answer only the request id."""
     logger.exception("defect", exc_info=error)
-    body = Error(code=500, key="internal_error", message="Internal error", request_id=request_id_of(request))
-    return _answer(500, body)
+    return _answer(Error(code=500, key="internal_error", message="Internal error", request_id=request_id_of(request)))
 
 
 def _query_complaint(error: ValidationException) -> str:
@@ -149,18 +200,12 @@ def _query_complaint(error: ValidationException) -> str:
     return error.detail
 
 
-def _answer(
-    status: int, body: Error, *, headers: dict[str, str] | None = None, extra: dict[str, Any] | None = None
-) -> Response[Any]:
-    content: Any = body
-    if extra:
-        content = {
-            name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not UNSET
-        } | extra
-    return Response(content, status_code=status, media_type=MediaType.JSON, headers=headers)
+def _answer(body: Error | PayloadTooLargeError, *, headers: Mapping[str, str] | None = None) -> Response[Any]:
+    return Response(body, status_code=body.code, media_type=MediaType.JSON, headers=dict(headers or {}))
 
 
 EXCEPTION_HANDLERS: Any = {
+    PayloadTooLarge: answer_payload_too_large,
     ApiError: answer_api_error,
     HTTPException: answer_framework_error,
     Exception: answer_unexpected,

@@ -1,7 +1,9 @@
 """Request bodies: counted while they arrive, within a budget for the whole process."""
 
+import asyncio
+import ctypes
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from litestar import Request
@@ -12,7 +14,12 @@ from punchcard.errors import ApiError, InvalidPayload, Overloaded, PayloadTooLar
 
 # A client that is still sending when it is refused reads the answer only after it has sent all.
 DRAIN_BYTES_MAX = 256 * 1024 * 1024
+# A client that has vanished without a goodbye must not hold its share of the budget for long.
+SILENCE_SECONDS_MAX = 30.0
+LARGE_BODY_BYTES = 8 * 1024 * 1024
 _DECODE_WINDOW = 1024 * 1024
+_M_MMAP_THRESHOLD = -3
+_LARGE_BLOCK_BYTES = 1024 * 1024
 JSON_TYPES = frozenset({"", "application/json"})
 
 
@@ -24,46 +31,101 @@ class UnsupportedMediaType(ApiError):
     message = "Unsupported Media Type"
 
 
+class BodyTimeout(ApiError):
+    """The client stopped sending in the middle of its body."""
+
+    status = 408
+    key = "request_timeout"
+    message = "Request Timeout"
+
+
+def return_freed_bodies() -> None:
+    """Have the C library give the memory of large bodies back to the system as soon as they are dropped.
+
+    glibc raises the size from which it does so with every large block it sees, and keeps the rest:
+    measured after some bodies of 32 MB, an idle process held 220 MB instead of 90.
+    """
+    with suppress(OSError, AttributeError):  # another C library has no such setting
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+
+
 class BodyBudget:
     """How many bytes of bodies this process holds at a time. Bodies beyond it are refused with 429, not queued."""
 
-    def __init__(self, *, body_bytes_max: int, in_flight_bytes_max: int) -> None:
+    def __init__(
+        self, *, body_bytes_max: int, in_flight_bytes_max: int, silence_seconds_max: float = SILENCE_SECONDS_MAX
+    ) -> None:
         self._body_bytes_max = body_bytes_max
         self._in_flight_bytes_max = in_flight_bytes_max
+        self._silence_seconds_max = silence_seconds_max
         self._held = 0
+        self._large_body_turn = asyncio.Lock()
 
     @asynccontextmanager
     async def json(self, request: Request) -> AsyncIterator[bytes]:  # type: ignore[type-arg]
-        """The whole body, checked to be UTF-8; its bytes count against the budget until the block ends."""
+        """The whole body, checked to be UTF-8; its bytes count against the budget until the block ends.
+
+        What a client announces counts from the start: a body that was let in is not refused half-way. Large
+        bodies are worked on one at a time, because that takes up to three times their bytes.
+        """
         refuse_other_than_json(request)
         announced = request.headers.get("content-length", "")
-        if announced.isdigit() and int(announced) > self._body_bytes_max:
-            raise PayloadTooLarge(self._body_bytes_max)
-        held = 0
+        held, received = 0, 0
+        chunks: list[bytes] = []
         try:
-            body = bytearray()
-            async for chunk in request.stream():
-                if len(body) + len(chunk) > self._body_bytes_max:
-                    raise PayloadTooLarge(self._body_bytes_max)
-                if self._held + len(chunk) > self._in_flight_bytes_max:
-                    raise Overloaded("The server holds as many request bodies as it may; send this request again")
-                self._held += len(chunk)
-                held += len(chunk)
-                body += chunk
+            held += self._more(held, int(announced) if announced.isdigit() else 0)
+            async for chunk in self._chunks(request.receive):
+                received += len(chunk)
+                held += self._more(held, received)
+                chunks.append(chunk)
+            body = b"".join(chunks)
+            chunks.clear()  # from here on the body is held once
             refuse_other_than_utf8(body)
-            yield bytes(body)
+            async with self._large_body_turn if len(body) > LARGE_BODY_BYTES else nullcontext():
+                yield body
         finally:
             self._held -= held
 
+    def _more(self, held: int, wanted: int) -> int:
+        """Take from the budget what a body of `wanted` bytes holds beyond `held`, and return it."""
+        if wanted > self._body_bytes_max:
+            raise PayloadTooLarge(self._body_bytes_max)
+        more = max(0, wanted - held)
+        if self._held + more > self._in_flight_bytes_max:
+            raise Overloaded("The server holds as many request bodies as it may; send this request again")
+        self._held += more
+        return more
+
+    async def _chunks(self, receive: Receive) -> AsyncIterator[bytes]:
+        """What arrives. Raises `InvalidPayload` when the client breaks off, `BodyTimeout` when it falls silent."""
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout(self._silence_seconds_max):
+                    message: Any = await receive()
+            except TimeoutError:
+                raise BodyTimeout(f"Nothing of the body arrived for {self._silence_seconds_max:g} seconds") from None
+            if message["type"] == "http.disconnect":
+                raise InvalidPayload("The body ended before it was complete")
+            yield message["body"]
+            more = message["more_body"]
+
 
 def refuse_other_than_json(request: Request) -> None:  # type: ignore[type-arg]
-    """Raise `UnsupportedMediaType` unless the body is said to be JSON, or nothing is said."""
+    """Raise `UnsupportedMediaType` unless the body is said to be plain JSON, or nothing is said.
+
+    A `charset` is ignored: JSON has none (RFC 8259), and what is not UTF-8 is refused when it is read.
+    A compressed body is refused: unpacked, it could be a thousand times what was counted.
+    """
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        raise UnsupportedMediaType(f"Send the body without Content-Encoding; {coding[:100]} is not supported")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in JSON_TYPES and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"Send the body as application/json, not as {media_type[:100]}")
 
 
-def refuse_other_than_utf8(body: bytearray) -> None:
+def refuse_other_than_utf8(body: bytes) -> None:
     """Raise `InvalidPayload` unless `body` is UTF-8. Decoded in windows, since text can take four times the bytes."""
     if body.isascii():
         return
@@ -95,8 +157,10 @@ def drained(app: ASGIApp) -> ASGIApp:
 
         await app(scope, counted, send)
         dropped = 0
-        while unread and dropped < DRAIN_BYTES_MAX:
-            message = await counted()
-            dropped += len(message.get("body", b""))
+        with suppress(TimeoutError):
+            while unread and dropped < DRAIN_BYTES_MAX:
+                async with asyncio.timeout(SILENCE_SECONDS_MAX):
+                    message = await counted()
+                dropped += len(message.get("body", b""))
 
     return middleware

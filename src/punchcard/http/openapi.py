@@ -5,18 +5,21 @@ the same structs, and the framework's validation errors are replaced by the docu
 """
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Response, get
+from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, OAuthFlow, OAuthFlows, SecurityScheme, Server
 
 from punchcard import __version__
 from punchcard.errors import NotFound
-from punchcard.http.answers import Error
+from punchcard.http.answers import API_PREFIX, Error, PayloadTooLargeError
+from punchcard.http.authentication import authenticated_project
 
 SCOPES = (
     "api", "assets", "async-actions", "campaigns", "categories", "client_api", "client_consents", "client_customers",
@@ -34,15 +37,20 @@ ERROR_STATUSES = {
     "404": "Nothing in this project has that id.",
     "405": "The path exists, the method does not.",
     "406": "The client accepts no JSON.",
+    "408": "The client stopped sending in the middle of its body.",
     "413": "The body is larger than the server's limit.",
     "415": "The body is not JSON.",
     "429": "The server holds as many request bodies as it may; `Retry-After` says when to come again.",
     "503": "The database does not answer.",
 }
-_BODY_STATUSES = frozenset({"413", "415", "429"})
+_BODY_STATUSES = frozenset({"408", "413", "415", "429"})
+_RETRIED_STATUSES = frozenset({"429", "503"})
+_TEXT = {"schema": {"type": "string"}}
+_REQUEST_ID = {"X-Request-Id": {"description": "The id of this request; support asks for it.", **_TEXT}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds until the request is worth sending again.", **_TEXT}}
 
 
-def config(*, base_url: str) -> OpenAPIConfig:
+def _config(*, base_url: str) -> OpenAPIConfig:
     """What the description says about the server as a whole."""
     key = {"type": "apiKey", "security_scheme_in": "header"}
     return OpenAPIConfig(
@@ -66,16 +74,24 @@ def config(*, base_url: str) -> OpenAPIConfig:
                 ),
             }
         ),
-        render_plugins=[],
-        path="/unused-openapi",
+        use_handler_docstrings=True,
     )
 
 
-def document(app: Litestar, bodies: dict[str, Any]) -> dict[str, Any]:
-    """The description as a JSON object. `bodies` maps the operation ids of bodies we read ourselves to their types."""
-    description = app.openapi_schema.to_schema()
-    (_, *body_schemas), components = msgspec.json.schema_components(
-        [Error, *bodies.values()], ref_template="#/components/schemas/{name}"
+def document(handlers: Sequence[Any], bodies: Mapping[str, Any], *, base_url: str) -> dict[str, Any]:
+    """The description as a JSON object. `bodies` maps the operation ids of bodies we read ourselves to their types.
+
+    It is taken from an application that is made for it and never served: the framework would add pages of
+    its own, which load their scripts from elsewhere.
+    """
+    described = Litestar(
+        route_handlers=handlers,
+        dependencies={"project": Provide(authenticated_project)},
+        openapi_config=_config(base_url=base_url),
+    )
+    description = described.openapi_schema.to_schema()
+    (_, _, *body_schemas), components = msgspec.json.schema_components(
+        [Error, PayloadTooLargeError, *bodies.values()], ref_template="#/components/schemas/{name}"
     )
     schemas = description.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(components)
@@ -85,20 +101,33 @@ def document(app: Litestar, bodies: dict[str, Any]) -> dict[str, Any]:
             if operation["operationId"] in by_operation:
                 schema = by_operation[operation["operationId"]]
                 operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+            _describe(operation)
             _describe_errors(operation, path)
     return description
 
 
+def _describe(operation: dict[str, Any]) -> None:
+    """The first line of the handler's docstring is the summary, the rest the description."""
+    summary, _, description = operation.pop("description").partition("\n")
+    operation["summary"] = summary.rstrip(".")
+    if description.strip():
+        operation["description"] = description.strip()
+
+
 def _describe_errors(operation: dict[str, Any], path: str) -> None:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    for status in [code for code in operation["responses"] if not code.startswith("2")]:
-        del operation["responses"][status]
-    for status, description in ERROR_STATUSES.items():
-        if status in _BODY_STATUSES and "requestBody" not in operation:
-            continue
-        if status == "404" and "{" not in path:
-            continue
-        operation["responses"][status] = {"description": description, "content": content}
+    if path.startswith(API_PREFIX):
+        for status in [code for code in operation["responses"] if not code.startswith("2")]:
+            del operation["responses"][status]
+        for status, description in ERROR_STATUSES.items():
+            if status in _BODY_STATUSES and "requestBody" not in operation:
+                continue
+            if status == "404" and "{" not in path:
+                continue
+            shape = PayloadTooLargeError if status == "413" else Error
+            content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape.__name__}"}}}
+            operation["responses"][status] = {"description": description, "content": content}
+    for status, response in operation["responses"].items():
+        response["headers"] = _REQUEST_ID | (_RETRY_AFTER if status in _RETRIED_STATUSES else {})
 
 
 # ---- the page ----------------------------------------------------------------------------------
@@ -127,14 +156,14 @@ async def get_docs() -> Response[str]:
     return Response(_PAGE, media_type="text/html")
 
 
-@get("/docs/{name:str}", include_in_schema=False)
-async def get_docs_asset(name: str) -> Response[bytes]:
+@get("/docs/{page:str}", include_in_schema=False)
+async def get_docs_asset(page: str) -> Response[bytes]:
     """The page's script and style, from the installed package."""
-    if name == "page.js":
+    if page == "page.js":
         return Response(_SCRIPT.encode(), media_type="text/javascript")
-    if name not in _ASSET_TYPES:
-        raise NotFound("page", name)
-    return Response(_asset(name), media_type=_ASSET_TYPES[name])
+    if page not in _ASSET_TYPES:
+        raise NotFound("page", page)
+    return Response(_asset(page), media_type=_ASSET_TYPES[page])
 
 
 @get("/openapi.json", include_in_schema=False)

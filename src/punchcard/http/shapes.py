@@ -50,7 +50,7 @@ def phrase(problem: str, subject: str) -> str:
         return f"{subject} must be {_NOUNS['date']}"
     if problem.startswith("Invalid enum value"):
         return f"{subject} has an unknown value {problem.removeprefix('Invalid enum value ')}"
-    if problem == "Number out of range":
+    if problem in {"Number out of range", "Integer value out of range"}:
         return f"{subject} must be a number that can be represented"
     missing = re.match(r"^Object missing required field `(.+)`$", problem)
     if missing:

@@ -14,7 +14,7 @@ from litestar import Request, post
 from msgspec import Raw, Struct
 
 from punchcard.bulk import async_actions
-from punchcard.bulk.async_actions import Scheduled
+from punchcard.bulk.async_actions import Record, Scheduled
 from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome, StaleRead
 from punchcard.customers import customers
 from punchcard.db.database import Conn, Database
@@ -31,6 +31,12 @@ from punchcard.segments import inbox
 CAUSE = "orders.import"
 FIRST_PORTION_RECORDS = 1000
 
+# Decoded, a short value takes up to thirty times the bytes it was sent in, and a text with one character
+# outside Latin-1 up to four times. Only an order that is large is looked through.
+ORDER_VALUES_MAX = 500_000
+ORDER_WIDE_BYTES_MAX = 12 * 1024 * 1024
+_LARGE_BYTES = 1024 * 1024
+
 _decoder = msgspec.json.Decoder(OrderIn)
 _untyped = msgspec.json.Decoder()
 _ABSENT = Raw(b"")
@@ -39,7 +45,7 @@ _ABSENT = Raw(b"")
 # ---- accepting ---------------------------------------------------------------------------------
 
 
-def read_orders(body: bytes, *, orders_max: int) -> list[bytes]:
+def read_orders(body: bytes, *, orders_max: int) -> list[Record]:
     """The orders of an import request, as JSON each. Raises `InvalidPayload` with the path of the first shape error.
 
     The array is split before anything is decoded: a body of millions of empty orders is refused in milliseconds.
@@ -70,8 +76,10 @@ def _array_decoder(orders_max: int) -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(msgspec.defstruct("Orders", fields, array_like=True, forbid_unknown_fields=True))
 
 
-def _checked(raw: Raw, index: int, *, nul: bool) -> bytes:
+def _checked(raw: Raw, index: int, *, nul: bool) -> Record:
     path = f".[{index}]"
+    if len(raw) > _LARGE_BYTES:
+        _refuse_inflatable(bytes(raw), path)
     try:
         order = _decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -79,16 +87,24 @@ def _checked(raw: Raw, index: int, *, nul: bool) -> bytes:
         _check_storable(order, path, nul=nul)
         return body
     _check_storable(order, path, nul=nul)
-    return bytes(raw)
+    return raw
+
+
+def _refuse_inflatable(order: bytes, path: str) -> None:
+    """Refuse an order that would take far more memory than the body budget has counted for it."""
+    if order.count(b",") + order.count(b"[") + order.count(b"{") > ORDER_VALUES_MAX:
+        raise InvalidPayload(f"Property {path} must have at most {ORDER_VALUES_MAX} values")
+    if len(order) > ORDER_WIDE_BYTES_MAX and (not order.isascii() or b"\\u" in order):
+        raise InvalidPayload(f"Property {path} must have at most {ORDER_WIDE_BYTES_MAX} bytes unless it is all ASCII")
 
 
 def _with_integral_floats(raw: Raw, error: Exception, path: str) -> tuple[bytes, OrderIn]:
     """The order with `70000.0` written as `70000`, if that was all that was wrong with it."""
     if "got `float`" in str(error):
-        body = msgspec.json.encode(shapes.integers_from_floats(_untyped.decode(raw)))
         try:
+            body = msgspec.json.encode(shapes.integers_from_floats(_untyped.decode(raw)))
             return body, _decoder.decode(body)
-        except msgspec.MsgspecError as still:
+        except (msgspec.MsgspecError, RecursionError) as still:
             error = still
     raise InvalidPayload(shapes.complaint(error, prefix=path)) from None
 
@@ -162,15 +178,15 @@ class OrdersImport:
         planner = await _read_named(conn, project, orders)
         moments = await placed_at.resolve(conn, project, [order.metadata for order in orders])
         plan = Plan(planner, [], {"created": 0, "updated": 0, "unchanged": 0})
-        for no, (order, (given, moment)) in enumerate(zip(orders, moments, strict=True)):
+        for no, (order, placed) in enumerate(zip(orders, moments, strict=True)):
             try:
-                effect = planner.apply(order, ordered_at=moment, ordered_at_given=given)
+                effect = planner.apply(order, ordered_at=placed.moment, ordered_at_given=placed.given)
             except RecordError as error:
                 failure = Failure(batch.first_record + no, order.source_id, str(error), batch.bodies[no])
                 plan.failures.append(failure)
                 continue
             plan.counts[effect] += 1
-            if given and moment is None:
+            if placed.invalid:
                 plan.counts["invalid_ordered_at"] = plan.counts.get("invalid_ordered_at", 0) + 1
         return plan
 
@@ -223,7 +239,7 @@ async def _read_named(conn: Conn, project: str, orders: Sequence[OrderIn]) -> Pl
 
 def _people_named(orders: Sequence[OrderIn], stored: Sequence[OrderRow]) -> tuple[set[str], set[str]]:
     ids = {order.referrer_id for order in orders if order.referrer_id}
-    ids |= {order.customer_id for order in stored if order.customer_id}
+    ids |= {person for order in stored for person in (order.customer_id, order.referrer_id) if person}
     source_ids: set[str] = set()
     for order in orders:
         for person in (order.customer, order.referrer):

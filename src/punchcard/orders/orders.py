@@ -166,7 +166,7 @@ async def list_orders(conn: Conn, project: str, *, limit: int, page: int, order:
     column, descending = lists.ordering(order, ORDER_COLUMNS, "created_at")
     direction = sql.SQL("DESC" if descending else "ASC")
     query = sql.SQL("{} WHERE project_id = {} ORDER BY {} {}, id {} LIMIT {} OFFSET {}").format(
-        _SELECT, project, sql.Identifier(column), direction, direction, limit, (page - 1) * limit
+        _SELECT, project, lists.sort_key(column), direction, direction, limit, (page - 1) * limit
     )
     rows = await (await conn.execute(query)).fetchall()
     total = await (await conn.execute(SQL.orders_count, {"project_id": project})).fetchone()

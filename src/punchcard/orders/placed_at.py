@@ -7,14 +7,25 @@ PostgreSQL's; here only the calendar is checked, so that one impossible date doe
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from punchcard.db.database import Conn
 from punchcard.orders.orders import SQL
 
 _ISO_8601 = re.compile(
-    r"\d{4}-\d\d-\d\d(?:[T ]\d\d(?::\d\d(?::\d\d(?:\.\d{1,6})?)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d(?::\d\d(?::\d\d(?:[.,]\d{1,12})?)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
 )
+
+
+class PlacedAt(NamedTuple):
+    """What an order says about when it was placed: whether anything, the moment, and whether it cannot be understood.
+
+    A null takes the moment away, and is not invalid.
+    """
+
+    given: bool
+    moment: datetime | None
+    invalid: bool
 
 
 def parse(value: Any) -> datetime | None:
@@ -28,22 +39,22 @@ def parse(value: Any) -> datetime | None:
         return None
 
 
-async def resolve(
-    conn: Conn, project: str, metadatas: Sequence[Mapping[str, Any] | None]
-) -> list[tuple[bool, datetime | None]]:
-    """For each metadata: whether it holds the project's key, and the moment (none where the value is invalid)."""
+async def resolve(conn: Conn, project: str, metadatas: Sequence[Mapping[str, Any] | None]) -> list[PlacedAt]:
+    """What each metadata says under the project's key."""
     settings = await (await conn.execute(SQL.placed_at_settings, {"project_id": project})).fetchone()
     assert settings is not None
     key = settings.ordered_at_key
-    parsed = [parse(metadata[key]) if metadata and key in metadata else None for metadata in metadatas]
+    values = [metadata.get(key) if metadata else None for metadata in metadatas]
+    parsed = [parse(value) for value in values]
     local = {moment for moment in parsed if moment is not None and moment.tzinfo is None}
-    moments: dict[datetime, datetime] = {}
+    moments: dict[datetime | None, datetime | None] = {}
     if local:
         ordered = sorted(local)
         parameters = {"timezone": settings.timezone, "locals": ordered}
         rows = await (await conn.execute(SQL.placed_at_in_zone, parameters)).fetchall()
         moments = dict(zip(ordered, (row.moment for row in rows), strict=True))
-    return [
-        (bool(metadata) and key in (metadata or {}), moment if moment is None or moment.tzinfo else moments[moment])
-        for metadata, moment in zip(metadatas, parsed, strict=True)
-    ]
+    answers = []
+    for metadata, value, found in zip(metadatas, values, parsed, strict=True):
+        moment = moments.get(found, found)
+        answers.append(PlacedAt(bool(metadata) and key in (metadata or {}), moment, value is not None and not moment))
+    return answers

@@ -141,8 +141,8 @@ def product_names(item: ItemIn) -> tuple[str | None, str | None]:
 
 
 def is_named(customer: CustomerIn) -> bool:
-    """Whether a customer object says anything: an empty one is as good as none."""
-    return any(getattr(customer, field) is not None for field in customer.__struct_fields__)
+    """Whether a customer object says anything: an empty one, or one of empty strings, is as good as none."""
+    return any(getattr(customer, field) for field in customer.__struct_fields__)
 
 
 class Planner:
@@ -163,6 +163,7 @@ class Planner:
             Rows(orders),
         )
         self.stored_orders = {order.id: order for order in self.orders.all()}
+        self.stored_customers = {customer.id: customer for customer in self.customers.all()}
         # customers to be placed into segments again
         self.concerned: set[str] = set()
 
@@ -201,8 +202,8 @@ class Planner:
         self._move_revenue(stored, order)
         self.orders.add(order)
         for touched in (stored, order):
-            if touched is not None and touched.customer_id is not None:
-                self.concerned.add(touched.customer_id)
+            if touched is not None and self.customers.by_id(touched.customer_id):
+                self.concerned.add(str(touched.customer_id))
         return "updated" if stored else "created"
 
     # ---- order ----
@@ -217,9 +218,9 @@ class Planner:
 
     def _set_people(self, order: OrderRow, given: OrderIn) -> None:
         if given.customer is not None and is_named(given.customer):
-            order.customer_id = self._upsert_customer(given.customer)
+            order.customer_id = self._upsert_customer(given.customer, order.customer_id)
         if given.referrer is not None and is_named(given.referrer):
-            order.referrer_id = self._upsert_customer(given.referrer)
+            order.referrer_id = self._upsert_customer(given.referrer, order.referrer_id)
         elif given.referrer_id:
             order.referrer_id = self._known_customer(given.referrer_id).id
 
@@ -247,9 +248,8 @@ class Planner:
     def _move_revenue(self, before: OrderRow | None, after: OrderRow) -> None:
         """Change the summaries of the order's customers by the difference."""
         for order, sign in ((before, -1), (after, 1)):
-            if order is not None and order.counts:
-                customer = self.customers.by_id(order.customer_id)
-                assert customer is not None
+            # no foreign key holds a customer: one that is gone has no summary to change
+            if order is not None and order.counts and (customer := self.customers.by_id(order.customer_id)):
                 customer = self.customers.edit(customer)
                 customer.orders_total_amount += sign * order.revenue
                 customer.orders_total_count += sign
@@ -265,11 +265,14 @@ class Planner:
             raise RecordError(f"Cannot find customer with id {customer_id}")
         return customer
 
-    def _upsert_customer(self, given: CustomerIn) -> str:
+    def _upsert_customer(self, given: CustomerIn, present_id: str | None) -> str:
+        """The id of the customer `given` names, written or made; `present_id` is whom the order has so far."""
         if given.id:
             found: CustomerRow | None = self._known_customer(given.id)
+        elif given.source_id:
+            found = self.customers.by_source(given.source_id)
         else:
-            found = self.customers.by_source(given.source_id or None)
+            found = self._same_person(given, present_id)
         if found is None:
             row = self.customers.add(CustomerRow(ids.new("cust"), given.source_id or None))
         else:
@@ -278,6 +281,15 @@ class Planner:
         if found is not None and row.attributes_changed:
             self.customers.add(row)
         return row.id
+
+    def _same_person(self, given: CustomerIn, present_id: str | None) -> CustomerRow | None:
+        """Who is given without any id is new, unless the order has exactly that person already: it is sent again."""
+        present = self.customers.by_id(present_id)
+        if present is None or present.source_id is not None:
+            return None
+        probe = msgspec.structs.replace(present, attributes_changed=False)
+        probe.apply(given)
+        return None if probe.attributes_changed else present
 
     # ---- items ----
 
@@ -300,7 +312,7 @@ class Planner:
             object="order_item",
             source_id=given.source_id or None,
             related_object=given.related_object,
-            product_id=product.id if product else None,
+            product_id=product.id if product else sku.product_id if sku else None,
             sku_id=sku.id if sku else None,
             quantity=price.quantity,
             initial_quantity=price.quantity if given.initial_quantity is None else given.initial_quantity,
@@ -326,7 +338,7 @@ class Planner:
             raise RecordError(f"Cannot find product with id {product_id}")
         sku = sku or self.skus.by_source(sku_source)
         product = product or self.products.by_source(product_source)
-        if product is None and sku is not None:
+        if product_source is None and product is None and sku is not None:
             product = self.products.by_id(sku.product_id)
         if given.product and given.product.override:
             product = self._override_product(given, product, product_source)
@@ -368,10 +380,19 @@ class Planner:
 def _same_order(stored: OrderRow, order: OrderRow) -> bool:
     """Whether nothing that is stored differs."""
     for field in ("source_id", "status", "customer_id", "referrer_id", "amount", "total_amount", "initial_amount",
-                  "discount_amount", "items_amount", "items_discount_amount", "items", "ordered_at"):  # fmt: skip
+                  "discount_amount", "items_amount", "items_discount_amount", "ordered_at"):  # fmt: skip
         if getattr(stored, field) != getattr(order, field):
             return False
-    return order.metadata is stored.metadata or same_json(stored.metadata, order.metadata)
+    return _same_items(stored.items, order.items) and (
+        order.metadata is stored.metadata or same_json(stored.metadata, order.metadata)
+    )
+
+
+def _same_items(stored: bytes | None, items: bytes | None) -> bool:
+    """Mostly the text tells; but metadata taken from the catalogue is written otherwise once it has been stored."""
+    if stored is None or items is None or stored == items:
+        return stored == items
+    return same_json(msgspec.json.decode(stored), msgspec.json.decode(items))
 
 
 def _overrides(row: ProductRow | SkuRow, name: str | None, price: int | None, metadata: dict[str, Any] | None) -> bool:

@@ -63,6 +63,11 @@ class Changes(Struct):
         )
 
     @property
+    def new_rows_max(self) -> int:
+        """How many rows a table gets at most."""
+        return max(len(self.customers_new), len(self.products_new), len(self.skus_new), len(self.orders_new))
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is to be written."""
         return not any(getattr(self, field) for field in self.__struct_fields__)
@@ -110,16 +115,24 @@ async def write(conn: Conn, project: str, changes: Changes, planner: Planner) ->
     now: datetime = clock.now
     for order, created_at in _timed(changes.orders_new, now):
         order.created_at = created_at
+    # after the rows that are made here, so that no two moments of a table are the same
+    later = now + timedelta(microseconds=changes.new_rows_max)
     unsettled = settle_last_orders([*changes.orders_new, *changes.orders_changed], planner)
     await customers.insert(conn, project, _timed(changes.customers_new, now))
     await catalogue.insert_products(conn, project, _timed(changes.products_new, now))
     await catalogue.insert_skus(conn, project, _timed(changes.skus_new, now))
-    await catalogue.update(conn, project, changes.products_changed, changes.skus_changed, now=now)
+    await catalogue.update(conn, project, _timed(changes.products_changed, later), _timed(changes.skus_changed, later))
+    # before the new ones, which may take a source id that a changed one gives up
+    await _update(conn, project, _timed(changes.orders_changed, later))
     await _insert(conn, project, changes.orders_new)
-    await _update(conn, project, changes.orders_changed, now=now)
     await _read_last_orders(conn, project, unsettled)
-    changed = [person for person in changes.customers_known if person.changed]
-    await customers.update(conn, project, changed, now=now)
+    changed = [person for person in changes.customers_known if _differs(person, planner)]
+    await customers.update(conn, project, _timed(changed, later))
+
+
+def _differs(person: CustomerRow, planner: Planner) -> bool:
+    """Whether a known customer has to be written: differences of revenue may have come to nothing."""
+    return person.attributes_changed or person.summary != planner.stored_customers[person.id].summary
 
 
 def _timed(rows: Sequence[RowT], first: datetime) -> list[tuple[RowT, datetime]]:
@@ -150,9 +163,10 @@ async def _insert(conn: Conn, project: str, orders: Sequence[OrderRow]) -> None:
             ))  # fmt: skip
 
 
-async def _update(conn: Conn, project: str, orders: Sequence[OrderRow], *, now: datetime) -> None:
-    if not orders:
+async def _update(conn: Conn, project: str, changes: Sequence[tuple[OrderRow, datetime]]) -> None:
+    if not changes:
         return
+    orders = [order for order, _ in changes]
     columns: dict[str, Any] = {
         "ids": [o.id for o in orders],
         "source_ids": [o.source_id for o in orders],
@@ -168,8 +182,9 @@ async def _update(conn: Conn, project: str, orders: Sequence[OrderRow], *, now: 
         "items": [None if o.items is None else o.items.decode() for o in orders],
         "metadatas": [msgspec.json.encode(o.metadata).decode() for o in orders],
         "ordered_ats": [o.ordered_at for o in orders],
+        "nows": [now for _, now in changes],
     }
-    await conn.execute(SQL.orders_update, {"project_id": project, "now": now, **columns})
+    await conn.execute(SQL.orders_update, {"project_id": project, **columns})
 
 
 # ---- the newest order of a customer ------------------------------------------------------------

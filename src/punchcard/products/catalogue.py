@@ -115,15 +115,21 @@ async def insert_skus(conn: Conn, project: str, skus: Sequence[tuple[SkuRow, dat
 
 
 async def update(
-    conn: Conn, project: str, products: Sequence[ProductRow], skus: Sequence[SkuRow], *, now: datetime
+    conn: Conn,
+    project: str,
+    products: Sequence[tuple[ProductRow, datetime]],
+    skus: Sequence[tuple[SkuRow, datetime]],
 ) -> None:
-    """Write the changed values of existing products and SKUs, which must be locked."""
-    for statement, rows in ((SQL.products_update, products), (SQL.skus_update, skus)):
+    """Write the changed values of existing products and SKUs, which must be locked, each with its `updated_at`."""
+    changes: tuple[tuple[bytes, Sequence[tuple[ProductRow | SkuRow, datetime]]], ...]
+    changes = ((SQL.products_update, products), (SQL.skus_update, skus))
+    for statement, rows in changes:
         if rows:
             columns: dict[str, Any] = {
-                "ids": [row.id for row in rows],
-                "names": [row.name for row in rows],
-                "prices": [row.price for row in rows],
-                "metadatas": [msgspec.json.encode(row.metadata).decode() for row in rows],
+                "ids": [row.id for row, _ in rows],
+                "names": [row.name for row, _ in rows],
+                "prices": [row.price for row, _ in rows],
+                "metadatas": [msgspec.json.encode(row.metadata).decode() for row, _ in rows],
+                "nows": [now for _, now in rows],
             }
-            await conn.execute(statement, {"project_id": project, "now": now, **columns})
+            await conn.execute(statement, {"project_id": project, **columns})

@@ -26,20 +26,18 @@ SELECT id, xmin::text AS version FROM skus
  ORDER BY id
    FOR NO KEY UPDATE;
 
--- name: products_update
+-- name: products_update!
 UPDATE products AS p
    SET name = u.name, price = u.price, metadata = u.metadata, updated_at = u.now
-  FROM (SELECT n.*, :now::timestamptz AS now
-          FROM unnest(:ids::text[], :names::text[], :prices::bigint[], :metadatas::jsonb[])
-            AS n (id, name, price, metadata)) AS u
+  FROM unnest(:ids::text[], :names::text[], :prices::bigint[], :metadatas::jsonb[], :nows::timestamptz[])
+       AS u (id, name, price, metadata, now)
  WHERE p.project_id = :project_id AND p.id = u.id;
 
--- name: skus_update
+-- name: skus_update!
 UPDATE skus AS s
    SET sku = u.sku, price = u.price, metadata = u.metadata, updated_at = u.now
-  FROM (SELECT n.*, :now::timestamptz AS now
-          FROM unnest(:ids::text[], :names::text[], :prices::bigint[], :metadatas::jsonb[])
-            AS n (id, sku, price, metadata)) AS u
+  FROM unnest(:ids::text[], :names::text[], :prices::bigint[], :metadatas::jsonb[], :nows::timestamptz[])
+       AS u (id, sku, price, metadata, now)
  WHERE s.project_id = :project_id AND s.id = u.id;
 
 -- name: product_get

@@ -16,6 +16,7 @@ from msgspec import Struct
 from punchcard import ids
 from punchcard.db import statements
 from punchcard.db.database import Conn
+from punchcard.db.embedded.refusals import acting_on
 from punchcard.errors import PunchcardError
 from punchcard.http.authentication import token_hash
 
@@ -92,9 +93,9 @@ async def bootstrap(conn: Conn, directory: Path) -> None:
     assert found is not None
     if found.found:
         return
-    try:
+    if (directory / CREDENTIALS_FILE).exists():  # of a start that crashed before the database had committed
         credentials = read_credentials(directory)
-    except CredentialsMissing:
+    else:
         application, client, management = new_pair(), new_pair(), new_pair()
         credentials = Credentials(
             ids.new("proj"), application.id, application.token, client.id, client.token, management.id, management.token
@@ -128,15 +129,17 @@ def read_credentials(directory: Path) -> Credentials:
 
 def write_credentials(directory: Path, credentials: Credentials) -> None:
     """Write the file whole or not at all, readable by its owner alone."""
-    file, draft = directory / CREDENTIALS_FILE, directory / f".{CREDENTIALS_FILE}.{os.getpid()}"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(msgspec.json.format(msgspec.json.encode(credentials)) + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
-    folder = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    file, draft = directory / CREDENTIALS_FILE, directory / f".{CREDENTIALS_FILE}.new"
+    with acting_on(file):
+        draft.unlink(missing_ok=True)  # of a start that was killed
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(msgspec.json.format(msgspec.json.encode(credentials)) + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+        folder = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,205 @@
+-- The schema that all migrations together make. Written by `python -m tests.house.schema`, never by hand;
+-- a test proves that it is so. Not run by anything: a new database is made by the migrations.
+
+CREATE TABLE api_keys (
+    app_id text NOT NULL,
+    project_id text,
+    kind text NOT NULL,
+    name text NOT NULL,
+    token_hash bytea NOT NULL,
+    blocked boolean NOT NULL DEFAULT false,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT api_keys_pkey PRIMARY KEY (app_id),
+    CONSTRAINT api_keys_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE,
+    CONSTRAINT api_keys_check CHECK (((kind = 'management'::text) = (project_id IS NULL))),
+    CONSTRAINT api_keys_kind_check CHECK ((kind = ANY (ARRAY['server'::text, 'client'::text, 'management'::text]))),
+    CONSTRAINT api_keys_token_hash_check CHECK ((length(token_hash) = 32))
+);
+CREATE INDEX api_keys_project ON api_keys USING btree (project_id);
+
+CREATE TABLE async_action_failures (
+    project_id text NOT NULL,
+    action_id text NOT NULL,
+    record integer NOT NULL,
+    source_id text,
+    reason text NOT NULL,
+    body bytea NOT NULL,
+    CONSTRAINT async_action_failures_pkey PRIMARY KEY (project_id, action_id, record),
+    CONSTRAINT async_action_failures_project_id_action_id_fkey FOREIGN KEY (project_id, action_id) REFERENCES async_actions(project_id, id) ON DELETE CASCADE
+);
+
+CREATE TABLE async_action_pieces (
+    project_id text NOT NULL,
+    action_id text NOT NULL,
+    first_record integer NOT NULL,
+    records integer NOT NULL,
+    body bytea NOT NULL STORAGE EXTERNAL,
+    CONSTRAINT async_action_pieces_pkey PRIMARY KEY (project_id, action_id, first_record),
+    CONSTRAINT async_action_pieces_project_id_action_id_fkey FOREIGN KEY (project_id, action_id) REFERENCES async_actions(project_id, id) ON DELETE CASCADE,
+    CONSTRAINT async_action_pieces_records_check CHECK ((records > 0))
+);
+
+CREATE TABLE async_actions (
+    project_id text NOT NULL,
+    id text NOT NULL,
+    seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    type text NOT NULL,
+    lane text NOT NULL,
+    status text NOT NULL DEFAULT 'ENQUEUED'::text,
+    operation_status text NOT NULL DEFAULT 'UNKNOWN'::text,
+    request_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    records_total integer NOT NULL,
+    records_next integer NOT NULL DEFAULT 0,
+    records_done integer NOT NULL DEFAULT 0,
+    records_failed integer NOT NULL DEFAULT 0,
+    counts jsonb NOT NULL DEFAULT '{}'::jsonb,
+    portion_records integer NOT NULL,
+    started_by text,
+    stops_alone integer NOT NULL DEFAULT 0,
+    result jsonb,
+    CONSTRAINT async_actions_pkey PRIMARY KEY (project_id, id),
+    CONSTRAINT async_actions_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE,
+    CONSTRAINT async_actions_check CHECK (((records_next >= 0) AND (records_next <= records_total))),
+    CONSTRAINT async_actions_check1 CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['DONE'::text, 'FAILED'::text])))),
+    CONSTRAINT async_actions_check2 CHECK (((finished_at IS NULL) = (operation_status = 'UNKNOWN'::text))),
+    CONSTRAINT async_actions_check3 CHECK (((records_done + records_failed) = records_next)),
+    CONSTRAINT async_actions_lane_check CHECK ((lane = ANY (ARRAY['fifo'::text, 'round_robin'::text, 'segments'::text, 'reactions'::text]))),
+    CONSTRAINT async_actions_operation_status_check CHECK ((operation_status = ANY (ARRAY['SUCCESS'::text, 'FAILED'::text, 'UNKNOWN'::text]))),
+    CONSTRAINT async_actions_portion_records_check CHECK ((portion_records >= 1)),
+    CONSTRAINT async_actions_records_done_check CHECK ((records_done >= 0)),
+    CONSTRAINT async_actions_records_failed_check CHECK ((records_failed >= 0)),
+    CONSTRAINT async_actions_records_total_check CHECK ((records_total >= 0)),
+    CONSTRAINT async_actions_status_check CHECK ((status = ANY (ARRAY['ENQUEUED'::text, 'IN_PROGRESS'::text, 'DONE'::text, 'FAILED'::text])))
+) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
+CREATE UNIQUE INDEX async_actions_created ON async_actions USING btree (project_id, created_at);
+CREATE INDEX async_actions_waiting ON async_actions USING btree (project_id, lane, seq) WHERE (finished_at IS NULL);
+
+CREATE TABLE customers (
+    project_id text NOT NULL,
+    id text NOT NULL,
+    source_id text,
+    name text,
+    description text,
+    email text,
+    phone text,
+    birthdate date,
+    birthday date,
+    address jsonb,
+    metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone,
+    orders_total_amount bigint NOT NULL DEFAULT 0,
+    orders_total_count bigint NOT NULL DEFAULT 0,
+    orders_last_id text,
+    orders_last_amount bigint,
+    orders_last_date timestamp with time zone,
+    CONSTRAINT customers_pkey PRIMARY KEY (project_id, id),
+    CONSTRAINT customers_orders_total_amount_check CHECK ((orders_total_amount >= 0)),
+    CONSTRAINT customers_orders_total_count_check CHECK ((orders_total_count >= 0))
+) WITH (fillfactor=85);
+CREATE UNIQUE INDEX customers_created ON customers USING btree (project_id, created_at);
+CREATE UNIQUE INDEX customers_source ON customers USING btree (project_id, source_id);
+
+CREATE TABLE lanes (
+    project_id text NOT NULL,
+    lane text NOT NULL,
+    served_at timestamp with time zone NOT NULL,
+    CONSTRAINT lanes_pkey PRIMARY KEY (project_id, lane),
+    CONSTRAINT lanes_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE
+) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
+
+CREATE TABLE orders (
+    project_id text NOT NULL,
+    id text NOT NULL,
+    source_id text,
+    status text NOT NULL,
+    customer_id text,
+    referrer_id text,
+    amount bigint NOT NULL,
+    total_amount bigint NOT NULL,
+    initial_amount bigint,
+    discount_amount bigint,
+    items_amount bigint,
+    items_discount_amount bigint,
+    items json,
+    metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
+    ordered_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone,
+    CONSTRAINT orders_pkey PRIMARY KEY (project_id, id),
+    CONSTRAINT orders_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT orders_status_check CHECK ((status = ANY (ARRAY['CREATED'::text, 'PAID'::text, 'CANCELED'::text, 'FULFILLED'::text]))),
+    CONSTRAINT orders_total_amount_check CHECK ((total_amount >= 0))
+) WITH (fillfactor=90);
+CREATE UNIQUE INDEX orders_created ON orders USING btree (project_id, created_at);
+CREATE INDEX orders_customer ON orders USING btree (project_id, customer_id, COALESCE(ordered_at, created_at)) WHERE ((customer_id IS NOT NULL) AND (status = ANY (ARRAY['PAID'::text, 'FULFILLED'::text])));
+CREATE UNIQUE INDEX orders_source ON orders USING btree (project_id, source_id);
+
+CREATE TABLE products (
+    project_id text NOT NULL,
+    id text NOT NULL,
+    source_id text,
+    name text,
+    price bigint,
+    attributes jsonb NOT NULL DEFAULT '[]'::jsonb,
+    metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
+    image_url text,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone,
+    CONSTRAINT products_pkey PRIMARY KEY (project_id, id),
+    CONSTRAINT products_price_check CHECK ((price >= 0))
+) WITH (fillfactor=85);
+CREATE UNIQUE INDEX products_created ON products USING btree (project_id, created_at);
+CREATE UNIQUE INDEX products_source ON products USING btree (project_id, source_id);
+
+CREATE TABLE projects (
+    id text NOT NULL,
+    name text NOT NULL,
+    timezone text NOT NULL DEFAULT 'UTC'::text,
+    ordered_at_key text NOT NULL DEFAULT 'ordered_at'::text,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT projects_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE segment_inbox (
+    project_id text NOT NULL,
+    seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    customer_id text NOT NULL,
+    cause text NOT NULL,
+    silent boolean NOT NULL DEFAULT false,
+    CONSTRAINT segment_inbox_pkey PRIMARY KEY (project_id, seq)
+);
+
+CREATE TABLE skus (
+    project_id text NOT NULL,
+    id text NOT NULL,
+    source_id text,
+    product_id text NOT NULL,
+    sku text,
+    price bigint,
+    currency text,
+    attributes jsonb NOT NULL DEFAULT '{}'::jsonb,
+    metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
+    image_url text,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone,
+    CONSTRAINT skus_pkey PRIMARY KEY (project_id, id),
+    CONSTRAINT skus_price_check CHECK ((price >= 0))
+) WITH (fillfactor=85);
+CREATE UNIQUE INDEX skus_created ON skus USING btree (project_id, created_at);
+CREATE INDEX skus_product ON skus USING btree (project_id, product_id, created_at);
+CREATE UNIQUE INDEX skus_source ON skus USING btree (project_id, source_id);
+
+CREATE TABLE workers (
+    id text NOT NULL,
+    backend_pid integer NOT NULL,
+    backend_start timestamp with time zone NOT NULL,
+    started_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    seen_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    trouble text,
+    CONSTRAINT workers_pkey PRIMARY KEY (id)
+) WITH (fillfactor=50, autovacuum_vacuum_threshold=50, autovacuum_vacuum_scale_factor=0);

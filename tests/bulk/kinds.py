@@ -1,0 +1,112 @@
+"""A kind of job for the tests: each record says what is to happen when it is processed.
+
+Runs on the real queue with real workers; a record's SQL is executed in the portion's transaction, so that
+errors are PostgreSQL's own.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from psycopg import sql
+
+from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome
+from punchcard.db.database import Conn
+from punchcard.errors import RecordError
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS tried_records (
+    project_id text NOT NULL, action text NOT NULL, n integer NOT NULL CHECK (n >= 0),
+    portion bigint NOT NULL, PRIMARY KEY (project_id, action, n)
+);
+CREATE SEQUENCE IF NOT EXISTS tried_portions;
+"""
+
+
+class Record(Struct, omit_defaults=True):
+    """A record: its number, and what is to happen."""
+
+    n: int
+    action: str = "a"
+    # an SQLSTATE that PostgreSQL raises
+    sqlstate: str = ""
+    # refused by us
+    refused: str = ""
+    # found out before the write
+    foreseen: str = ""
+    # ends the worker's process
+    fatal: bool = False
+    seconds: float = 0
+
+
+def records(count: int, action: str = "a", **special: dict[int, Any]) -> list[Record]:
+    """`count` records; `refused={3: "text"}` sets that field of record 3."""
+    made = [Record(n, action) for n in range(count)]
+    for field, by_n in special.items():
+        for n, value in by_n.items():
+            setattr(made[n], field, value)
+    return made
+
+
+def encoded(given: Sequence[Record]) -> list[bytes]:
+    return [msgspec.json.encode(record) for record in given]
+
+
+class Tried:
+    """A job that notes which records it processed, and in which portion."""
+
+    type = "TESTS.TRIED"
+
+    def __init__(self, *, lane: Lane = Lane.FIFO, portion_records: int = 100) -> None:
+        self.lane, self.portion_records = lane, portion_records
+        # how many records each try to write had
+        self.tries: list[int] = []
+        # raised by the first tries to plan, one each
+        self.errors: list[Exception] = []
+        # awaited inside the portion's transaction, before it writes
+        self.before_write: Callable[[Sequence[Record]], Awaitable[None]] | None = None
+
+    def source_id(self, body: bytes) -> str | None:
+        return str(msgspec.json.decode(body, type=Record).n)
+
+    async def plan(self, conn: Conn, project: str, batch: Batch) -> list[Record]:
+        if self.errors:
+            raise self.errors.pop(0)
+        found = [msgspec.json.decode(body, type=Record) for body in batch.bodies]
+        if any(record.fatal for record in found):
+            os._exit(9)
+        return found
+
+    async def write(self, conn: Conn, project: str, plan: list[Record]) -> Outcome:
+        self.tries.append(len(plan))
+        if self.before_write:
+            await self.before_write(plan)
+        if total := sum(record.seconds for record in plan):
+            await conn.execute("SELECT pg_sleep(%s)", [total])
+        for record in plan:
+            if record.refused:
+                raise RecordError(record.refused)
+            if record.sqlstate:
+                raising = sql.SQL("DO $$ BEGIN RAISE EXCEPTION 'as asked' USING ERRCODE = {}; END $$")
+                await conn.execute(raising.format(record.sqlstate))
+        good = [record for record in plan if not record.foreseen]
+        row = await (await conn.execute("SELECT nextval('tried_portions') AS no")).fetchone()
+        assert row is not None
+        await conn.execute(
+            "INSERT INTO tried_records"
+            " SELECT %s, u.action, u.n, %s FROM unnest(%s::text[], %s::integer[]) AS u (action, n)",
+            [project, row.no, [record.action for record in good], [record.n for record in good]],
+        )
+        failures = [
+            Failure(record.n, str(record.n), record.foreseen, msgspec.json.encode(record))
+            for record in plan
+            if record.foreseen
+        ]
+        return Outcome(len(good), failures, {"good": len(good)})
+
+    def result(
+        self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int]
+    ) -> dict[str, Any]:
+        return {"done_count": done, "failed_count": failed, "failed": failures, "good_count": counts.get("good", 0)}

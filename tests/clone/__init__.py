@@ -1,0 +1,1 @@
+"""The README's commands in a fresh clone, to the letter."""

@@ -1,0 +1,1 @@
+"""Orders: the import, and reading back."""

@@ -1,0 +1,1 @@
+"""Projects, their keys, and the credentials of the first start."""

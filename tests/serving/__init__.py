@@ -1,0 +1,1 @@
+"""`punchcard serve` and the other commands, as processes: what they leave behind, refuse, survive and print."""

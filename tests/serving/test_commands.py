@@ -1,0 +1,136 @@
+"""The other commands: keys, projects, addresses, the parts alone, the import client without a server."""
+
+import contextlib
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from punchcard import processes
+from tests.deployment import PUNCHCARD, Deployment, Project, free_port, until
+from tests.serving.running import started
+from tests.serving.test_refusals import database, refused, run
+
+NAMES = [
+    "project_id",
+    "application_id",
+    "application_token",
+    "client_application_id",
+    "client_token",
+    "management_id",
+    "management_token",
+]
+
+
+def test_credentials_in_both_forms(deployment_18: Deployment) -> None:
+    as_json = deployment_18.command("credentials", "--json")
+    assert as_json.returncode == 0
+    values = json.loads(as_json.stdout)
+    assert list(values) == NAMES
+    as_text = deployment_18.command("credentials").stdout
+    assert dict(line.split() for line in as_text.splitlines()) == values
+    file = deployment_18.data / "credentials.json"
+    assert json.loads(file.read_text()) == values
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_credentials_of_a_directory_without_any(tmp_path: Path) -> None:
+    assert "first starts on an empty database" in refused("credentials", "--data", str(tmp_path), "--json")
+
+
+def test_database_url(deployment_18: Deployment, tmp_path: Path) -> None:
+    with psycopg.connect(deployment_18.command("database-url").stdout.strip()) as conn:
+        assert conn.execute("SELECT count(*) > 0 FROM projects").fetchone() == (True,)
+    assert "No embedded PostgreSQL runs in" in refused("database-url", "--data", str(tmp_path))
+
+
+def test_new_project_and_key_work_at_once(deployment_18: Deployment) -> None:
+    project_id = deployment_18.command("projects", "create", "Filiale Köln").stdout.strip()
+    assert project_id.startswith("proj_")
+    made = deployment_18.command("keys", "create", "--project", project_id, "--name", "till")
+    values = dict(line.split() for line in made.stdout.splitlines())
+    assert list(values) == ["application_id", "application_token"]
+    with contextlib.closing(Project(deployment_18, project_id, **values)) as project:
+        assert project.get("/v1/orders")["total"] == 0
+    with psycopg.connect(deployment_18.dsn) as conn:
+        stored = conn.execute("SELECT * FROM api_keys WHERE app_id = %s", [values["application_id"]]).fetchone()
+        assert values["application_token"] not in str(stored)
+
+
+def test_keys_for_an_unknown_project_are_refused(deployment_18: Deployment) -> None:
+    said = deployment_18.command("keys", "create", "--project", "proj_none")
+    assert (said.returncode, said.stderr) == (1, "punchcard: No project has the id proj_none\n")
+
+
+def test_parts_alone_make_a_whole(deployment_18: Deployment, tmp_path: Path) -> None:
+    """`migrate`, `api` and `worker` on a database of their own, as on several machines; several APIs share a port."""
+    port = free_port()
+    environment = deployment_18.environment | {"PUNCHCARD_PORT": str(port)}
+    with contextlib.ExitStack() as stack:
+        dsn = stack.enter_context(database(deployment_18, "apart"))
+        environment["DATABASE_URL"] = dsn
+        assert run("migrate", **environment).stdout.startswith("applied 0001_pre_")
+        assert run("migrate", **environment).stdout == "nothing to apply\n"
+        project_id = run("projects", "create", "Apart", **environment).stdout.strip()
+        made = run("keys", "create", "--project", project_id, **environment).stdout
+        keys = dict(line.split() for line in made.splitlines())
+        headers = {"X-App-Id": keys["application_id"], "X-App-Token": keys["application_token"]}
+        http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False))
+
+        def status(path: str) -> int:
+            with contextlib.suppress(httpx.HTTPError):
+                return http.get(path).status_code
+            return 0
+
+        parts = [
+            stack.enter_context(started([*PUNCHCARD, role], environment, tmp_path / role))
+            for role in ("api", "api", "worker")
+        ]
+        until(lambda: status("/readyz") == 200)
+        accepted = http.post("/v1/orders/import", json=[{"source_id": "a", "amount": 3}]).json()["async_action_id"]
+        until(lambda: http.get(f"/v1/async-actions/{accepted}").json()["status"] == "DONE")
+        assert http.get("/v1/orders/a").json()["amount"] == 3
+        for part in reversed(parts):
+            part.terminate()
+            assert part.wait(20) == 0
+        assert status("/healthz") == 0
+
+
+def test_import_without_a_server(deployment_18: Deployment, tmp_path: Path) -> None:
+    """Status 2: it could not be done, as scripts read it from the client's own refusals."""
+    file = tmp_path / "orders.json"
+    file.write_text("[]")
+    nobody = ["--url", f"http://127.0.0.1:{free_port()}"]
+    keys = ["--application-id", "x", "--application-token", "y"]
+    assert "No server answers at http://127.0.0.1:" in refused("import", str(file), *keys, *nobody, status=2)
+    assert "--application-id" in refused("import", str(file), "--data", str(tmp_path), *nobody, status=2)
+    wrong = run("import", str(file), *keys, "--url", deployment_18.url)
+    assert wrong.returncode in (0, 2)  # nothing to send, nothing refused
+
+
+def test_import_command_against_a_running_server(deployment_18: Deployment, tmp_path: Path) -> None:
+    file = tmp_path / "orders.jsonl"
+    file.write_text('{"source_id": "by command", "amount": 5}\n')
+    done = deployment_18.command("import", str(file), "--port", str(deployment_18.port))
+    assert done.returncode == 0, done.stderr
+    assert "1 orders imported, 0 failed" in done.stderr
+    with contextlib.closing(deployment_18.first_project()) as project:
+        assert project.get("/v1/orders/by command")["amount"] == 5
+
+
+def test_files_of_the_working_directory_are_not_imported(tmp_path: Path) -> None:
+    """A `random.py` of the user's beside the data must not become Python's: parts start with -P."""
+    (tmp_path / "random.py").write_text("raise SystemExit('taken for a module of Python')")
+    ended = subprocess.run(
+        [*processes.PUNCHCARD, "--version"],
+        cwd=tmp_path,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
