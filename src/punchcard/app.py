@@ -69,7 +69,6 @@ def build_api(settings: Settings, dsn: str) -> ASGIApp:
         exception_handlers=answers.EXCEPTION_HANDLERS,
         lifespan=[running],
         openapi_config=None,  # the description has routes of ours
-        request_max_body_size=None,  # `BodyBudget` counts
         logging_config=None,
         state=State(
             {

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import faulthandler
 import os
 import signal
 import socket
@@ -41,6 +42,7 @@ DATABASE_RETRY_S = 0.5
 DATABASE_REPORT_S = 10.0
 # A server that takes connections and refuses ours: perhaps it has none left, more likely the address is wrong.
 DATABASE_REFUSALS_MAX = 5
+WORKER_HUNG_S = 60.0
 PR_SET_PDEATHSIG = 1
 # -P: a file of the user's in the working directory must not stand in for a module of Python's
 PUNCHCARD = (sys.executable, "-P", "-m", "punchcard")
@@ -95,7 +97,20 @@ async def run_worker(settings: Settings, dsn: str) -> None:
     """Work until SIGTERM or SIGINT; the portion in hand is ended first."""
     stop = _stop_event()
     if await _database_ready(dsn, stop):
+        guard = asyncio.create_task(_end_when_hung())
         await app.build_worker(settings, dsn).run(stop)
+        guard.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+
+async def _end_when_hung() -> None:
+    """End the process, with its stack in the log, when its event loop stands still for a minute.
+
+    Another worker has its lane by then; without this, a hung process would be one worker less for ever.
+    """
+    while True:
+        faulthandler.dump_traceback_later(WORKER_HUNG_S, exit=True)
+        await asyncio.sleep(WORKER_HUNG_S / 4)
 
 
 def _stop_event() -> asyncio.Event:

@@ -231,9 +231,9 @@ def api_process(deployment: Deployment) -> Path:
     return Path("/proc", next(line.split()[0] for line in parts.splitlines() if line.endswith("punchcard api")))
 
 
-def peak_mb(process: Path) -> int:
+def memory_mb(process: Path, figure: str) -> int:
     status = (process / "status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+    return int(status.partition(figure)[2].split()[0]) // 1024
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +278,7 @@ def test_no_body_takes_much_memory(roomy: Project, name: str) -> None:
     body, status = LARGE[name]
     answer = roomy.http.post("/v1/orders/import", content=body, headers=JSON)
     assert answer.status_code == status, answer.text[:300]
-    assert peak_mb(api_process(roomy.deployment)) < RSS_MB_MAX
+    assert memory_mb(api_process(roomy.deployment), "VmHWM:") < RSS_MB_MAX
 
 
 @pytest.mark.parametrize("name", ["one text", "one wide text", "many orders"])
@@ -289,4 +289,10 @@ def test_many_large_bodies_at_once_take_no_more(roomy: Project, name: str) -> No
         statuses = {answer.result().status_code for answer in sent}
     assert statuses <= {LARGE[name][1], 429}
     assert roomy.http.post("/v1/orders/import", content=b"[]", headers=JSON).status_code == 200
-    assert peak_mb(api_process(roomy.deployment)) < RSS_MB_MAX
+    assert memory_mb(api_process(roomy.deployment), "VmHWM:") < RSS_MB_MAX
+
+
+def test_the_memory_of_large_bodies_is_given_back(roomy: Project) -> None:
+    for name in ("one text", "many orders", "one wide text"):
+        roomy.http.post("/v1/orders/import", content=LARGE[name][0], headers=JSON)
+    until(lambda: memory_mb(api_process(roomy.deployment), "VmRSS:") < 140, 10)

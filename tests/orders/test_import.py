@@ -284,7 +284,7 @@ def test_no_table_but_those_of_the_import_is_written(project: Project) -> None:
 
 def test_projects_do_not_see_each_other(deployment: Deployment) -> None:
     ours, theirs = deployment.new_project(), deployment.new_project()
-    orders = [
+    orders: list[Any] = [
         {"id": f"ord_{n}", "source_id": f"o{n}", "status": "PAID", "amount": n, "customer": {"source_id": f"c{n % 7}"},
          "items": [{"source_id": f"p{n % 5}", "quantity": 1, "product": {"override": True, "price": n}}]}
         for n in range(300)

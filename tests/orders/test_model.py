@@ -38,11 +38,15 @@ class Random(random.Random):
 
     def metadata(self) -> Row:
         """Several keys in several orders."""
-        values = {"zeta": [1, "x", [2, {"deep": None}]], "b": [False, 1.5, 10**15], "k": [{"z": 1, "a": 2}, "y"]}
+        values: dict[str, list[Any]] = {
+            "zeta": [1, "x", [2, {"deep": None}]],
+            "b": [False, 1.5, 10**15],
+            "k": [{"z": 1, "a": 2}, "y"],
+        }
         keys = self.sample([*values], self.randrange(4))
         return {key: self.rarely(self.choice(values[key]), None, one_in=6) for key in keys}
 
-    def person(self) -> Row:
+    def person(self) -> Any:
         if self.randrange(20) == 0:
             return self.choice([{}, {"source_id": ""}, {"id": None, "name": ""}])
         return self.fields(
@@ -58,21 +62,21 @@ class Random(random.Random):
             *[{"source_id": source_id} for source_id in CUSTOMERS],
         ])  # fmt: skip
 
-    def product(self) -> Row:
+    def product(self) -> Any:
         sent = self.fields(name=self.text(), price=self.money(), metadata=self.metadata()) | {
             "source_id": self.rarely(self.choice(PRODUCTS), "", None, one_in=6),
             "override": self.randrange(4) > 0,
         }
         return self.rarely(sent, {**sent, "id": ("products", self.choice([*PRODUCTS, "p9"]))}, one_in=8)
 
-    def sku(self) -> Row:
+    def sku(self) -> Any:
         sent = self.fields(sku=self.text(), price=self.money(), metadata=self.metadata()) | {
             "source_id": self.rarely(self.choice(SKUS), "", None, one_in=6),
             "override": self.randrange(4) > 0,
         }
         return self.rarely(sent, {**sent, "id": ("skus", self.choice([*SKUS, "s9"]))}, one_in=8)
 
-    def item(self) -> Row:
+    def item(self) -> Any:
         about = self.choice(["product", "sku"])
         named = self.choice(PRODUCTS if about == "product" else SKUS)
         sent = self.fields(
@@ -90,7 +94,7 @@ class Random(random.Random):
         ids = {"product_id": ("products", self.choice(PRODUCTS)), "sku_id": ("skus", self.choice(SKUS))}
         return self.rarely(sent, sent | ids, {**sent, "sku_id": ("skus", "s9")}, {"sku_id": ids["sku_id"]}, one_in=8)
 
-    def order(self) -> Row:
+    def order(self) -> Any:
         sent = self.fields(
             status=self.choice(["PAID", "PAID", "FULFILLED", "CANCELED", "CREATED"]),
             amount=self.money(),
@@ -163,6 +167,7 @@ def _compare(project: Project, model: Model) -> None:
     for order, stored in zip(model.rows["orders"], orders, strict=True):
         assert order["id"] in {None, stored["id"]}
         order["id"] = stored["id"]
+        order["created_at"] = stored["created_at"]
         order["date"] = stored.get("ordered_at") or stored["created_at"]
         assert _order_stored(stored, people, sources) == shown(order)
     for person, stored in zip(people, found, strict=True):
@@ -214,7 +219,7 @@ def _order_stored(stored: Row, people: list[Row], sources: dict[str, str]) -> Ro
 PERSON_FIELDS = ("id", "source_id", "name", "email", "birthdate", "birthday", "address", "metadata")
 
 
-def _person_stored(stored: Row) -> Row:
+def _person_stored(stored: Row) -> Any:
     return {name: stored.get(name) for name in PERSON_FIELDS} | stored["summary"]["orders"]
 
 
@@ -223,7 +228,7 @@ def _person_shown(person: Row, model: Model) -> Row:
     total = model.revenue(person)
     summary: Row = {"total_amount": total, "total_count": len(paid), "average_amount": 0, "last_order_amount": 0}
     if paid:
-        last = max(paid, key=lambda order: (order["date"].rstrip("Z").ljust(26, "."), order["id"]))
+        last = max(paid, key=lambda order: (order["date"].rstrip("Z").ljust(26, "."), order["created_at"]))
         summary["average_amount"] = int((Decimal(total) / len(paid)).quantize(Decimal(1), ROUND_HALF_UP))
         summary |= {"last_order_amount": last["total_amount"], "last_order_date": last["date"]}
     return {name: person.get(name) for name in PERSON_FIELDS} | summary

@@ -73,6 +73,8 @@ class Database:
             min_size=1,
             max_size=pool_max,
             timeout=POOL_WAIT_S,
+            # one round trip, so that a restart of PostgreSQL does not cost one failed request a session
+            check=AsyncConnectionPool.check_connection,
             kwargs={"autocommit": True, "row_factory": namedtuple_row},
             open=False,
         )

@@ -76,6 +76,7 @@ CREATE TABLE async_actions (
     CONSTRAINT async_actions_status_check CHECK ((status = ANY (ARRAY['ENQUEUED'::text, 'IN_PROGRESS'::text, 'DONE'::text, 'FAILED'::text])))
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
 CREATE UNIQUE INDEX async_actions_created ON async_actions USING btree (project_id, created_at);
+CREATE INDEX async_actions_under_way ON async_actions USING btree (project_id, lane, seq) WHERE ((finished_at IS NULL) AND (started_at IS NOT NULL));
 CREATE INDEX async_actions_waiting ON async_actions USING btree (project_id, lane, seq) WHERE (finished_at IS NULL);
 
 CREATE TABLE customers (
@@ -136,7 +137,7 @@ CREATE TABLE orders (
     CONSTRAINT orders_total_amount_check CHECK ((total_amount >= 0))
 ) WITH (fillfactor=90);
 CREATE UNIQUE INDEX orders_created ON orders USING btree (project_id, created_at);
-CREATE INDEX orders_customer ON orders USING btree (project_id, customer_id, COALESCE(ordered_at, created_at)) WHERE ((customer_id IS NOT NULL) AND (status = ANY (ARRAY['PAID'::text, 'FULFILLED'::text])));
+CREATE INDEX orders_customer ON orders USING btree (project_id, customer_id, COALESCE(ordered_at, created_at), created_at) WHERE ((customer_id IS NOT NULL) AND (status = ANY (ARRAY['PAID'::text, 'FULFILLED'::text])));
 CREATE UNIQUE INDEX orders_source ON orders USING btree (project_id, source_id);
 
 CREATE TABLE products (

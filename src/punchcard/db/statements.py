@@ -12,7 +12,6 @@ from pathlib import Path
 
 import aiosql
 
-
 _TYPED_ARRAY = re.compile(r"%\((\w+)\)s(?=::\w+\[\])")
 
 

@@ -1,44 +1,67 @@
+-- name: batch_by_keys!
+-- For the statements that find rows by LATERAL ... ORDER BY ... LIMIT 1, until the end of the transaction: with
+-- this they use the index of the order, and no other. See customers_resolve.
+SET LOCAL enable_sort = off;
+
 -- name: orders_resolve
--- The stored orders that a batch names by id or by source id, whole.
-SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
-       items_amount, items_discount_amount, items, metadata, ordered_at, created_at, xmin::text AS version
-  FROM orders WHERE project_id = :project_id AND id = ANY(:ids)
+-- The stored orders that a batch names by id or by source id, whole. See customers_resolve.
+SELECT found.*
+  FROM unnest(:ids::text[]) AS n (key)
+ CROSS JOIN LATERAL (
+       SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
+              items_amount, items_discount_amount, items, metadata, ordered_at, created_at, xmin::text AS version
+         FROM orders WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
+        ORDER BY id LIMIT 1) AS found
 UNION ALL
-SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
-       items_amount, items_discount_amount, items, metadata, ordered_at, created_at, xmin::text AS version
-  FROM orders WHERE project_id = :project_id AND source_id = ANY(:source_ids);
+SELECT found.*
+  FROM unnest(:source_ids::text[]) AS n (key)
+ CROSS JOIN LATERAL (
+       SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
+              items_amount, items_discount_amount, items, metadata, ordered_at, created_at, xmin::text AS version
+         FROM orders WHERE project_id = :project_id AND source_id BETWEEN n.key AND n.key
+        ORDER BY source_id LIMIT 1) AS found;
 
 -- name: orders_lock
-SELECT id, xmin::text AS version FROM orders
- WHERE project_id = :project_id AND id = ANY(:ids)
- ORDER BY id
-   FOR NO KEY UPDATE;
+-- See customers_lock.
+SELECT found.*
+  FROM unnest(:ids::text[]) AS n (key)
+ CROSS JOIN LATERAL (
+       SELECT id, xmin::text AS version FROM orders
+        WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
+        ORDER BY id LIMIT 1
+          FOR NO KEY UPDATE) AS found;
 
 -- name: orders_update!
-UPDATE orders AS o
-   SET source_id = u.source_id, status = u.status, customer_id = u.customer_id, referrer_id = u.referrer_id,
-       amount = u.amount, total_amount = u.total_amount, initial_amount = u.initial_amount,
-       discount_amount = u.discount_amount, items_amount = u.items_amount,
-       items_discount_amount = u.items_discount_amount, items = u.items, metadata = u.metadata,
-       ordered_at = u.ordered_at, updated_at = u.now
-  FROM (SELECT n.*
-          FROM unnest(:ids::text[], :source_ids::text[], :statuses::text[], :customer_ids::text[],
-                      :referrer_ids::text[], :amounts::bigint[], :total_amounts::bigint[], :initial_amounts::bigint[],
-                      :discount_amounts::bigint[], :items_amounts::bigint[], :items_discount_amounts::bigint[],
-                      :items::json[], :metadatas::jsonb[], :ordered_ats::timestamptz[], :nows::timestamptz[])
-            AS n (id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount,
-                  discount_amount, items_amount, items_discount_amount, items, metadata, ordered_at, now)) AS u
- WHERE o.project_id = :project_id AND o.id = u.id;
+-- New values of existing orders. See customers_update.
+INSERT INTO orders (project_id, id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount,
+                    discount_amount, items_amount, items_discount_amount, items, metadata, ordered_at, created_at,
+                    updated_at)
+SELECT :project_id, u.id, u.source_id, u.status, u.customer_id, u.referrer_id, u.amount, u.total_amount,
+       u.initial_amount, u.discount_amount, u.items_amount, u.items_discount_amount, u.items, u.metadata,
+       u.ordered_at, u.now, u.now
+  FROM unnest(:ids::text[], :source_ids::text[], :statuses::text[], :customer_ids::text[],
+              :referrer_ids::text[], :amounts::bigint[], :total_amounts::bigint[], :initial_amounts::bigint[],
+              :discount_amounts::bigint[], :items_amounts::bigint[], :items_discount_amounts::bigint[],
+              :items::json[], :metadatas::jsonb[], :ordered_ats::timestamptz[], :nows::timestamptz[])
+       AS u (id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount,
+             discount_amount, items_amount, items_discount_amount, items, metadata, ordered_at, now)
+    ON CONFLICT (project_id, id) DO UPDATE
+   SET source_id = excluded.source_id, status = excluded.status, customer_id = excluded.customer_id,
+       referrer_id = excluded.referrer_id, amount = excluded.amount, total_amount = excluded.total_amount,
+       initial_amount = excluded.initial_amount, discount_amount = excluded.discount_amount,
+       items_amount = excluded.items_amount, items_discount_amount = excluded.items_discount_amount,
+       items = excluded.items, metadata = excluded.metadata, ordered_at = excluded.ordered_at,
+       updated_at = excluded.updated_at;
 
 -- name: orders_last_of_customers
--- The newest revenue of each customer: one index probe a customer, however many orders it has.
+-- The newest revenue of each customer: one index probe a customer, however many orders it has, and no sort.
 SELECT c.customer_id, o.id, o.total_amount, o.placed_at
   FROM unnest(:customer_ids::text[]) AS c (customer_id)
   LEFT JOIN LATERAL (
        SELECT id, total_amount, coalesce(ordered_at, created_at) AS placed_at
          FROM orders
         WHERE project_id = :project_id AND customer_id = c.customer_id AND status IN ('PAID', 'FULFILLED')
-        ORDER BY coalesce(ordered_at, created_at) DESC, id COLLATE "C" DESC
+        ORDER BY coalesce(ordered_at, created_at) DESC, created_at DESC
         LIMIT 1) AS o ON true;
 
 -- name: write_clock

@@ -73,6 +73,11 @@ class Changes(Struct):
         return not any(getattr(self, field) for field in self.__struct_fields__)
 
 
+async def batch_by_keys(conn: Conn) -> None:
+    """Begin a transaction that finds many rows by their keys, at a cost that does not grow with the project."""
+    await conn.execute(SQL.batch_by_keys)
+
+
 async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[str]) -> list[OrderRow]:
     """The stored orders among `ids` and `source_ids`."""
     if not ids and not source_ids:
@@ -93,6 +98,7 @@ async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[st
 
 async def lock(conn: Conn, project: str, changes: Changes) -> bool:
     """Lock the existing rows that are to change, in the one order of locks; whether all are still as they were read."""
+    await batch_by_keys(conn)
     return (
         await customers.lock(conn, project, changes.customers_known)
         and await catalogue.lock(conn, project, changes.products_changed, changes.skus_changed)
@@ -193,7 +199,8 @@ async def _update(conn: Conn, project: str, changes: Sequence[tuple[OrderRow, da
 def settle_last_orders(orders: Iterable[OrderRow], planner: Planner) -> list[CustomerRow]:
     """Set the customers' last order from the changed orders; return those for whom only the table can tell.
 
-    That is the case when the order that was the last no longer is, and no changed order is as new as it was.
+    That is the case when the order that was the last no longer is, and no changed order is newer than it was; and
+    when another order has its date: of two with one date, the one that was imported later is the last.
     """
     newest: dict[str, OrderRow] = {}
     for order in orders:
@@ -207,16 +214,22 @@ def settle_last_orders(orders: Iterable[OrderRow], planner: Planner) -> list[Cus
         if customer.summary_changed:
             candidate = newest.get(customer.id)
             last = planner.orders.by_id(customer.orders_last_id)  # set only if this batch names it
-            old = (customer.orders_last_date, customer.orders_last_id)
-            if candidate and (customer.orders_last_id is None or _age(candidate) >= old):
+            if candidate and _replaces(candidate, customer):
                 _set_last(customer, candidate.id, candidate.total_amount, _age(candidate)[0])
-            elif last is not None and last.changed:
+            elif (last is not None and last.changed) or (candidate and _age(candidate)[0] == customer.orders_last_date):
                 unsettled.append(customer)
     return unsettled
 
 
+def _replaces(order: OrderRow, customer: CustomerRow) -> bool:
+    date = _age(order)[0]
+    if customer.orders_last_date is None or date > customer.orders_last_date:
+        return True
+    return bool(date == customer.orders_last_date and order.id == customer.orders_last_id)
+
+
 def _age(order: OrderRow) -> Any:
-    return (order.ordered_at or order.created_at, order.id)
+    return (order.ordered_at or order.created_at, order.created_at)
 
 
 async def _read_last_orders(conn: Conn, project: str, people: Sequence[CustomerRow]) -> None:

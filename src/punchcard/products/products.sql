@@ -1,44 +1,72 @@
 -- name: products_resolve
--- The products that a batch names by id or by source id.
-SELECT id, source_id, name, price, metadata, xmin::text AS version
-  FROM products WHERE project_id = :project_id AND id = ANY(:ids)
+-- The products that a batch names by id or by source id. See customers_resolve.
+SELECT found.*
+  FROM unnest(:ids::text[]) AS n (key)
+ CROSS JOIN LATERAL (
+       SELECT id, source_id, name, price, metadata, xmin::text AS version
+         FROM products WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
+        ORDER BY id LIMIT 1) AS found
 UNION ALL
-SELECT id, source_id, name, price, metadata, xmin::text AS version
-  FROM products WHERE project_id = :project_id AND source_id = ANY(:source_ids);
+SELECT found.*
+  FROM unnest(:source_ids::text[]) AS n (key)
+ CROSS JOIN LATERAL (
+       SELECT id, source_id, name, price, metadata, xmin::text AS version
+         FROM products WHERE project_id = :project_id AND source_id BETWEEN n.key AND n.key
+        ORDER BY source_id LIMIT 1) AS found;
 
 -- name: skus_resolve
--- The SKUs that a batch names by id or by source id.
-SELECT id, source_id, product_id, sku, price, metadata, xmin::text AS version
-  FROM skus WHERE project_id = :project_id AND id = ANY(:ids)
+-- The SKUs that a batch names by id or by source id. See customers_resolve.
+SELECT found.*
+  FROM unnest(:ids::text[]) AS n (key)
+ CROSS JOIN LATERAL (
+       SELECT id, source_id, product_id, sku, price, metadata, xmin::text AS version
+         FROM skus WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
+        ORDER BY id LIMIT 1) AS found
 UNION ALL
-SELECT id, source_id, product_id, sku, price, metadata, xmin::text AS version
-  FROM skus WHERE project_id = :project_id AND source_id = ANY(:source_ids);
+SELECT found.*
+  FROM unnest(:source_ids::text[]) AS n (key)
+ CROSS JOIN LATERAL (
+       SELECT id, source_id, product_id, sku, price, metadata, xmin::text AS version
+         FROM skus WHERE project_id = :project_id AND source_id BETWEEN n.key AND n.key
+        ORDER BY source_id LIMIT 1) AS found;
 
 -- name: products_lock
-SELECT id, xmin::text AS version FROM products
- WHERE project_id = :project_id AND id = ANY(:ids)
- ORDER BY id
-   FOR NO KEY UPDATE;
+-- See customers_lock.
+SELECT found.*
+  FROM unnest(:ids::text[]) AS n (key)
+ CROSS JOIN LATERAL (
+       SELECT id, xmin::text AS version FROM products
+        WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
+        ORDER BY id LIMIT 1
+          FOR NO KEY UPDATE) AS found;
 
 -- name: skus_lock
-SELECT id, xmin::text AS version FROM skus
- WHERE project_id = :project_id AND id = ANY(:ids)
- ORDER BY id
-   FOR NO KEY UPDATE;
+-- See customers_lock.
+SELECT found.*
+  FROM unnest(:ids::text[]) AS n (key)
+ CROSS JOIN LATERAL (
+       SELECT id, xmin::text AS version FROM skus
+        WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
+        ORDER BY id LIMIT 1
+          FOR NO KEY UPDATE) AS found;
 
 -- name: products_update!
-UPDATE products AS p
-   SET name = u.name, price = u.price, metadata = u.metadata, updated_at = u.now
+-- New values of existing products. See customers_update.
+INSERT INTO products (project_id, id, name, price, metadata, created_at, updated_at)
+SELECT :project_id, u.id, u.name, u.price, u.metadata, u.now, u.now
   FROM unnest(:ids::text[], :names::text[], :prices::bigint[], :metadatas::jsonb[], :nows::timestamptz[])
        AS u (id, name, price, metadata, now)
- WHERE p.project_id = :project_id AND p.id = u.id;
+    ON CONFLICT (project_id, id) DO UPDATE
+   SET name = excluded.name, price = excluded.price, metadata = excluded.metadata, updated_at = excluded.updated_at;
 
 -- name: skus_update!
-UPDATE skus AS s
-   SET sku = u.sku, price = u.price, metadata = u.metadata, updated_at = u.now
+-- New values of existing SKUs. See customers_update. A SKU keeps its product.
+INSERT INTO skus (project_id, id, product_id, sku, price, metadata, created_at, updated_at)
+SELECT :project_id, u.id, '', u.sku, u.price, u.metadata, u.now, u.now
   FROM unnest(:ids::text[], :names::text[], :prices::bigint[], :metadatas::jsonb[], :nows::timestamptz[])
        AS u (id, sku, price, metadata, now)
- WHERE s.project_id = :project_id AND s.id = u.id;
+    ON CONFLICT (project_id, id) DO UPDATE
+   SET sku = excluded.sku, price = excluded.price, metadata = excluded.metadata, updated_at = excluded.updated_at;
 
 -- name: product_get
 -- One product by id or source id; the id wins.

@@ -206,7 +206,7 @@ CREATE TABLE orders (
 CREATE UNIQUE INDEX orders_source ON orders (project_id, source_id);
 CREATE UNIQUE INDEX orders_created ON orders (project_id, created_at);
 -- the newest revenue of a customer, when the order that was the newest no longer is
-CREATE INDEX orders_customer ON orders (project_id, customer_id, (coalesce(ordered_at, created_at)))
+CREATE INDEX orders_customer ON orders (project_id, customer_id, (coalesce(ordered_at, created_at)), created_at)
     WHERE customer_id IS NOT NULL AND status IN ('PAID', 'FULFILLED');
 
 -- ---- segments ----------------------------------------------------------------------------------
