@@ -222,9 +222,9 @@ def test_a_failing_order_says_why_and_leaves_no_trace(project_18: Project, part:
         "source_id": "bad", "status": "PAID", "customer": {"source_id": "trace", "name": "Trace"}, **part,
         "items": [*part.get("items", []), {**trace, "amount": 0}],
     }  # fmt: skip
-    result = project_18.import_orders([{"source_id": "good", "amount": 1}, bad])
+    result = project_18.import_orders([{"source_id": "good", "amount": 1}, bad, {"source_id": "after"}])
     assert result["failed"] == [{"source_id": "bad", "index": 1, "reason": reason}]
-    assert [order["source_id"] for order in project_18.all_orders()] == ["good"]
+    assert [order["source_id"] for order in project_18.all_orders()] == ["good", "after"]
     assert project_18.get("/v1/customers")["total"] == 0
     project_18.get("/v1/products/p", expect=404)
 
