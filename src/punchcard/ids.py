@@ -8,7 +8,9 @@ import itertools
 import secrets
 import threading
 import time
+from collections.abc import Iterator
 
+BLOCK = 256
 _COUNTER_BITS = 32
 _RANDOM_BITS = 48
 _counter = itertools.count(secrets.randbits(_COUNTER_BITS))
@@ -36,6 +38,12 @@ def many(prefix: str, count: int) -> list[str]:
     noise = secrets.token_hex(_RANDOM_BITS // 8 * count)
     digits = _RANDOM_BITS // 4
     return [f"{head}{(start + i) & 0xFFFFFFFF:08x}{noise[i * digits : (i + 1) * digits]}" for i in range(count)]
+
+
+def endless(prefix: str) -> Iterator[str]:
+    """New ids one by one, drawn in blocks: a batch needs hundreds of each kind."""
+    while True:
+        yield from many(prefix, BLOCK)
 
 
 def request_id() -> str:

@@ -3,7 +3,6 @@
 import csv
 import json
 import lzma
-import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,7 +16,7 @@ from punchcard.client.inputs import Order, Tally
 from tests.client.reading import bodies, errors, read_bytes, read_file
 
 HEADER = online_retail.HEADER.decode()
-FULL_HISTORY = os.environ.get("PUNCHCARD_FULL_HISTORY")
+WHOLE = Path(__file__).parent.parent / "data" / "online-retail.csv.xz"
 
 
 def line(  # one line of a file, dull where a test has no wish
@@ -260,7 +259,7 @@ def converted_totals(items: list[Any]) -> Totals:
     return totals
 
 
-HISTORIES = [samples.path()] + ([Path(FULL_HISTORY)] if FULL_HISTORY else [])
+HISTORIES = [samples.path(), WHOLE]
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.name)

@@ -1,17 +1,14 @@
 -- name: customers_resolve
 -- The customers that a batch names by id or by source id, whole. `version` tells whether a row has changed.
---
--- One index probe a key, whatever the statistics say: PostgreSQL takes a project that is newer than they are
--- for empty, and would read all its rows for each batch. BETWEEN and ORDER BY, where an equality would be enough,
--- leave one index that needs no sort; transactions that run this begin with batch_by_keys (orders.sql).
+-- LATERAL with LIMIT 1 is one index probe a key; a join could as well read the whole project.
 SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, source_id, name, description, email, phone, birthdate, birthday, address, metadata,
               orders_total_amount, orders_total_count, orders_last_id, orders_last_amount, orders_last_date,
               xmin::text AS version
-         FROM customers WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
-        ORDER BY id LIMIT 1) AS found
+         FROM customers WHERE project_id = :project_id AND id = n.key
+        LIMIT 1) AS found
 UNION ALL
 SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
@@ -19,8 +16,8 @@ SELECT found.*
        SELECT id, source_id, name, description, email, phone, birthdate, birthday, address, metadata,
               orders_total_amount, orders_total_count, orders_last_id, orders_last_amount, orders_last_date,
               xmin::text AS version
-         FROM customers WHERE project_id = :project_id AND source_id BETWEEN n.key AND n.key
-        ORDER BY source_id LIMIT 1) AS found;
+         FROM customers WHERE project_id = :project_id AND source_id = n.key
+        LIMIT 1) AS found;
 
 -- name: customers_lock
 -- Lock customers, and tell which versions they have now. In the order of `ids`, which all writers sort.
@@ -28,8 +25,8 @@ SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, xmin::text AS version FROM customers
-        WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
-        ORDER BY id LIMIT 1
+        WHERE project_id = :project_id AND id = n.key
+        LIMIT 1
           FOR NO KEY UPDATE) AS found;
 
 -- name: customers_update!

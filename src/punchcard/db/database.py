@@ -45,7 +45,8 @@ class PoolingProxy(PunchcardError):
 def conninfo(dsn: str, *, part: str, options: Mapping[str, str | int] | None = None) -> str:
     """The DSN with what all our sessions set: name, keepalives, UTC, and server settings from `options`."""
     given = psycopg.conninfo.conninfo_to_dict(dsn)
-    settings = {"timezone": "UTC", **(options or {})}
+    # a plan that was right for an empty table would be kept while it grows
+    settings = {"timezone": "UTC", "plan_cache_mode": "force_custom_plan", **(options or {})}
     ours = " ".join(f"-c {name}={value}" for name, value in settings.items())
     return make_conninfo(
         dsn,

@@ -18,7 +18,7 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_project ON api_keys USING btree (project_id);
 
 CREATE TABLE async_action_failures (
-    project_id text NOT NULL,
+    project_id text NOT NULL STATISTICS 0,
     action_id text NOT NULL,
     record integer NOT NULL,
     source_id text,
@@ -29,7 +29,7 @@ CREATE TABLE async_action_failures (
 );
 
 CREATE TABLE async_action_pieces (
-    project_id text NOT NULL,
+    project_id text NOT NULL STATISTICS 0,
     action_id text NOT NULL,
     first_record integer NOT NULL,
     records integer NOT NULL,
@@ -40,7 +40,7 @@ CREATE TABLE async_action_pieces (
 );
 
 CREATE TABLE async_actions (
-    project_id text NOT NULL,
+    project_id text NOT NULL STATISTICS 0,
     id text NOT NULL,
     seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     type text NOT NULL,
@@ -80,7 +80,7 @@ CREATE INDEX async_actions_under_way ON async_actions USING btree (project_id, l
 CREATE INDEX async_actions_waiting ON async_actions USING btree (project_id, lane, seq) WHERE (finished_at IS NULL);
 
 CREATE TABLE customers (
-    project_id text NOT NULL,
+    project_id text NOT NULL STATISTICS 0,
     id text NOT NULL,
     source_id text,
     name text,
@@ -114,7 +114,7 @@ CREATE TABLE lanes (
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
 
 CREATE TABLE orders (
-    project_id text NOT NULL,
+    project_id text NOT NULL STATISTICS 0,
     id text NOT NULL,
     source_id text,
     status text NOT NULL,
@@ -141,7 +141,7 @@ CREATE INDEX orders_customer ON orders USING btree (project_id, customer_id, COA
 CREATE UNIQUE INDEX orders_source ON orders USING btree (project_id, source_id);
 
 CREATE TABLE products (
-    project_id text NOT NULL,
+    project_id text NOT NULL STATISTICS 0,
     id text NOT NULL,
     source_id text,
     name text,
@@ -176,7 +176,7 @@ CREATE TABLE segment_inbox (
 );
 
 CREATE TABLE skus (
-    project_id text NOT NULL,
+    project_id text NOT NULL STATISTICS 0,
     id text NOT NULL,
     source_id text,
     product_id text NOT NULL,

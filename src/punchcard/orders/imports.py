@@ -175,9 +175,7 @@ class OrdersImport:
     async def plan(self, conn: Conn, project: str, batch: Batch) -> Plan:
         """Read what the orders name and apply them to it in memory."""
         orders = [_decoded(body) for body in batch.bodies]
-        async with conn.transaction():
-            await storage.batch_by_keys(conn)
-            planner = await _read_named(conn, project, orders)
+        planner = await _read_named(conn, project, orders)
         moments = await placed_at.resolve(conn, project, [order.metadata for order in orders])
         plan = Plan(planner, [], {"created": 0, "updated": 0, "unchanged": 0})
         for no, (order, placed) in enumerate(zip(orders, moments, strict=True)):

@@ -1,8 +1,3 @@
--- name: batch_by_keys!
--- For the statements that find rows by LATERAL ... ORDER BY ... LIMIT 1, until the end of the transaction: with
--- this they use the index of the order, and no other. See customers_resolve.
-SET LOCAL enable_sort = off;
-
 -- name: orders_resolve
 -- The stored orders that a batch names by id or by source id, whole. See customers_resolve.
 SELECT found.*
@@ -10,16 +5,16 @@ SELECT found.*
  CROSS JOIN LATERAL (
        SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
               items_amount, items_discount_amount, items, metadata, ordered_at, created_at, xmin::text AS version
-         FROM orders WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
-        ORDER BY id LIMIT 1) AS found
+         FROM orders WHERE project_id = :project_id AND id = n.key
+        LIMIT 1) AS found
 UNION ALL
 SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
               items_amount, items_discount_amount, items, metadata, ordered_at, created_at, xmin::text AS version
-         FROM orders WHERE project_id = :project_id AND source_id BETWEEN n.key AND n.key
-        ORDER BY source_id LIMIT 1) AS found;
+         FROM orders WHERE project_id = :project_id AND source_id = n.key
+        LIMIT 1) AS found;
 
 -- name: orders_lock
 -- See customers_lock.
@@ -27,8 +22,8 @@ SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, xmin::text AS version FROM orders
-        WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
-        ORDER BY id LIMIT 1
+        WHERE project_id = :project_id AND id = n.key
+        LIMIT 1
           FOR NO KEY UPDATE) AS found;
 
 -- name: orders_update!

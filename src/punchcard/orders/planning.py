@@ -166,6 +166,8 @@ class Planner:
         self.stored_customers = {customer.id: customer for customer in self.customers.all()}
         # customers to be placed into segments again
         self.concerned: set[str] = set()
+        self._order_ids, self._customer_ids = ids.endless("ord"), ids.endless("cust")
+        self._product_ids, self._sku_ids = ids.endless("prod"), ids.endless("sku")
 
     def apply(self, given: OrderIn, *, ordered_at: datetime | None, ordered_at_given: bool) -> str:
         """Apply one order and say what became of it: `created`, `updated` or `unchanged`.
@@ -185,7 +187,7 @@ class Planner:
 
     def _apply(self, given: OrderIn, ordered_at: datetime | None, *, ordered_at_given: bool) -> str:
         stored = self._target(given)
-        order = copy.copy(stored) if stored else OrderRow(given.id or ids.new("ord"))
+        order = copy.copy(stored) if stored else OrderRow(given.id or next(self._order_ids))
         if given.source_id:
             order.source_id = given.source_id
         if given.status:
@@ -274,7 +276,7 @@ class Planner:
         else:
             found = self._same_person(given, present_id)
         if found is None:
-            row = self.customers.add(CustomerRow(ids.new("cust"), given.source_id or None))
+            row = self.customers.add(CustomerRow(next(self._customer_ids), given.source_id or None))
         else:
             row = copy.copy(found)
         row.apply(given)
@@ -352,7 +354,7 @@ class Planner:
         if row is None:
             if source_id is None:
                 return None  # nothing to store it under: it stays with the order
-            row = self.products.add(ProductRow(ids.new("prod"), source_id, changed=True))
+            row = self.products.add(ProductRow(next(self._product_ids), source_id, changed=True))
         if not _overrides(row, new.name, new.price, new.metadata):
             return row
         row = self.products.edit(row)
@@ -369,7 +371,7 @@ class Planner:
                 return None
             if product is None:
                 raise RecordError(f"Cannot create sku {source_id}: name its product in product.source_id or product_id")
-            row = self.skus.add(SkuRow(ids.new("sku"), source_id, product.id, changed=True))
+            row = self.skus.add(SkuRow(next(self._sku_ids), source_id, product.id, changed=True))
         if not _overrides(row, new.sku, new.price, new.metadata):
             return row
         row = self.skus.edit(row)

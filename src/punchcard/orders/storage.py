@@ -73,11 +73,6 @@ class Changes(Struct):
         return not any(getattr(self, field) for field in self.__struct_fields__)
 
 
-async def batch_by_keys(conn: Conn) -> None:
-    """Begin a transaction that finds many rows by their keys, at a cost that does not grow with the project."""
-    await conn.execute(SQL.batch_by_keys)
-
-
 async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[str]) -> list[OrderRow]:
     """The stored orders among `ids` and `source_ids`."""
     if not ids and not source_ids:
@@ -98,7 +93,6 @@ async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[st
 
 async def lock(conn: Conn, project: str, changes: Changes) -> bool:
     """Lock the existing rows that are to change, in the one order of locks; whether all are still as they were read."""
-    await batch_by_keys(conn)
     return (
         await customers.lock(conn, project, changes.customers_known)
         and await catalogue.lock(conn, project, changes.products_changed, changes.skus_changed)

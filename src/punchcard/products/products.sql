@@ -4,15 +4,15 @@ SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, source_id, name, price, metadata, xmin::text AS version
-         FROM products WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
-        ORDER BY id LIMIT 1) AS found
+         FROM products WHERE project_id = :project_id AND id = n.key
+        LIMIT 1) AS found
 UNION ALL
 SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, source_id, name, price, metadata, xmin::text AS version
-         FROM products WHERE project_id = :project_id AND source_id BETWEEN n.key AND n.key
-        ORDER BY source_id LIMIT 1) AS found;
+         FROM products WHERE project_id = :project_id AND source_id = n.key
+        LIMIT 1) AS found;
 
 -- name: skus_resolve
 -- The SKUs that a batch names by id or by source id. See customers_resolve.
@@ -20,15 +20,15 @@ SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, source_id, product_id, sku, price, metadata, xmin::text AS version
-         FROM skus WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
-        ORDER BY id LIMIT 1) AS found
+         FROM skus WHERE project_id = :project_id AND id = n.key
+        LIMIT 1) AS found
 UNION ALL
 SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, source_id, product_id, sku, price, metadata, xmin::text AS version
-         FROM skus WHERE project_id = :project_id AND source_id BETWEEN n.key AND n.key
-        ORDER BY source_id LIMIT 1) AS found;
+         FROM skus WHERE project_id = :project_id AND source_id = n.key
+        LIMIT 1) AS found;
 
 -- name: products_lock
 -- See customers_lock.
@@ -36,8 +36,8 @@ SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, xmin::text AS version FROM products
-        WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
-        ORDER BY id LIMIT 1
+        WHERE project_id = :project_id AND id = n.key
+        LIMIT 1
           FOR NO KEY UPDATE) AS found;
 
 -- name: skus_lock
@@ -46,8 +46,8 @@ SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, xmin::text AS version FROM skus
-        WHERE project_id = :project_id AND id BETWEEN n.key AND n.key
-        ORDER BY id LIMIT 1
+        WHERE project_id = :project_id AND id = n.key
+        LIMIT 1
           FOR NO KEY UPDATE) AS found;
 
 -- name: products_update!
