@@ -79,6 +79,9 @@ class Tried:
             os._exit(9)
         return found
 
+    async def lock(self, conn: Conn, project: str, plan: list[Record]) -> None:
+        """This kind changes no rows that others change."""
+
     async def write(self, conn: Conn, project: str, plan: list[Record]) -> Outcome:
         self.tries.append(len(plan))
         if self.before_write:

@@ -91,7 +91,7 @@ def test_a_deadline_that_is_met_leaves_the_session(deployment_18: Deployment) ->
 def test_what_the_address_says_wins() -> None:
     given = conninfo_to_dict(conninfo("host=h connect_timeout=3 keepalives_idle=60 options='-c jit=off'", part="test"))
     assert (given["connect_timeout"], given["keepalives_idle"]) == ("3", "60") or given["keepalives_idle"] == 60
-    assert given["options"] == "-c jit=off -c timezone=UTC"
+    assert given["options"] == "-c jit=off -c timezone=UTC -c plan_cache_mode=force_custom_plan"
     assert given["application_name"] == "punchcard test"
 
 

@@ -1,5 +1,6 @@
 """Rows that others change between a portion's plan and its writes: it plans again, and nobody's change is lost."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -175,6 +176,32 @@ def test_a_source_id_that_somebody_else_gave_up_again(project: Project) -> None:
     result = imported_while(project, [WHOLE], hold=INSERTS["customers"], then="", rolled_back=True)
     assert (result["created_count"], result["failed_count"]) == (1, 0)
     assert "name" not in project.get("/v1/customers/c")
+
+
+def test_a_customer_that_somebody_writes_all_the_time(project_18: Project) -> None:
+    project_18.imported({"customer": {"source_id": "guest"}})
+    done = threading.Event()
+
+    def write() -> None:
+        with session(project_18.deployment) as other:
+            while not done.is_set():
+                other.execute(
+                    "UPDATE customers SET description = gen_random_uuid() WHERE project_id = %s", (project_18.id,)
+                )
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        orders = [
+            {"source_id": f"o-{n}", "status": "PAID", "amount": 1, "customer": {"source_id": "guest"}}
+            for n in range(2000)
+        ]
+        result = project_18.finished(project_18.post_import(orders), seconds=60)["result"]
+    finally:
+        done.set()
+        writer.join()
+    assert (result["created_count"], result["failed_count"]) == (2000, 0)
+    assert project_18.get("/v1/customers/guest")["summary"]["orders"]["total_count"] == 2000
 
 
 def test_two_sessions_that_lock_in_opposite_order(project: Project) -> None:

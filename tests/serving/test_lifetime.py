@@ -4,11 +4,14 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import psycopg
 import pytest
 
 from tests.deployment import PUNCHCARD, Deployment, Project, until
@@ -90,6 +93,28 @@ def test_sigterm_stops_in_steps_and_loses_nothing(own: Deployment) -> None:
         assert said.index("worker_stopped") < said.index("postgres.stopped")
         own.start()
         assert project.finished(action)["result"]["done_count"] == 2000
+
+
+def test_stop_answers_who_waits_for_an_action(own: Deployment) -> None:
+    """With its present state, at once: whoever waits must not make the stop take as long, nor be cut off."""
+    with first_project(own) as project, ThreadPoolExecutor(1) as threads:
+        with psycopg.connect(own.dsn) as blocker:
+            blocker.execute("LOCK TABLE orders")
+            action = project.post_import([ORDER | {"source_id": "waited for"}])
+            path = f"/v1/async-actions/{action}"
+            until(lambda: project.get(path)["status"] == "IN_PROGRESS")
+            waiting = threads.submit(project.get, path, wait=30)
+            time.sleep(0.5)
+            length = len(own.log_text())
+            api, began = one(own, "api"), time.monotonic()
+            os.kill(api, signal.SIGTERM)
+            assert waiting.result(10)["status"] == "IN_PROGRESS"
+            until(lambda: api not in running(own))
+            assert time.monotonic() - began < 3
+        assert own.stop() == 0
+        assert "part_killed" not in own.log_text()[length:]
+        own.start()
+        assert project.finished(action)["result"]["done_count"] == 1
 
 
 @pytest.mark.parametrize("role", ["api", "worker", POSTGRES])

@@ -62,6 +62,9 @@ class Job(Protocol):
     async def plan(self, conn: Conn, project: str, batch: Batch) -> Any:
         """Read and compute what `write` needs. Writes nothing and locks nothing."""
 
+    async def lock(self, conn: Conn, project: str, plan: Any) -> None:
+        """Lock the rows that the plan would change, so that the next plan cannot be overtaken."""
+
     async def write(self, conn: Conn, project: str, plan: Any) -> Outcome:
         """Write the plan. Raises `StaleRead` to be planned again."""
 

@@ -24,6 +24,10 @@ from punchcard.settings import Settings
 
 PORTION_RECORDS_MAX = 10_000
 PLANS_MAX = 20
+# after so many plans that were overtaken, the next is made with its rows locked
+PLANS_WITHOUT_LOCKS = 3
+# the indexes that keep creation times apart, by the end of their names: no record is to blame for taking one
+CREATION_INDEX_SUFFIX = "_created"
 # how often the same records may collide with concurrent writes before they are taken apart, and one alone fails
 COLLISIONS_MAX = 2
 REASON_STOPPED_WORKERS = "Processing this record stopped the worker three times"
@@ -55,6 +59,8 @@ def _blaming_records() -> Iterator[None]:
     try:
         yield
     except (pg.UniqueViolation, pg.ForeignKeyViolation, pg.ExclusionViolation) as error:
+        if (error.diag.constraint_name or "").endswith(CREATION_INDEX_SUFFIX):
+            raise StaleRead from error  # somebody else took the microsecond
         raise _DataError(_reason(error), collision=True) from error
     # of class 54 only what a value causes, such as a text too long for an index: it would fail for ever
     except (pg.DataError, pg.IntegrityError, pg.ProgramLimitExceeded) as error:
@@ -105,15 +111,18 @@ class Portion:
     async def attempt(self, batch: Batch) -> bool:
         """Plan and write the batch, again as long as what it was planned from changes meanwhile."""
         self._started = time.perf_counter()
-        collisions = 0
-        for _ in range(PLANS_MAX):
+        collisions, plan = 0, None
+        for attempt in range(PLANS_MAX):
             try:
-                with _blaming_records():
-                    plan = await self._job.plan(self._conn, self._claim.project, batch)
+                if attempt < PLANS_WITHOUT_LOCKS or plan is None:
+                    plan = await self._plan(batch)
+                    async with self._conn.transaction():
+                        return await self._write(batch, plan)
                 async with self._conn.transaction():
-                    with _blaming_records():
-                        outcome = await self._job.write(self._conn, self._claim.project, plan)
-                    return await self._record(outcome, records=len(batch.bodies))
+                    # somebody writes the same rows all the time: hold what the last plan would have changed
+                    await self._job.lock(self._conn, self._claim.project, plan)
+                    plan = await self._plan(batch)
+                    return await self._write(batch, plan)
             except (StaleRead, pg.DeadlockDetected, pg.SerializationFailure):
                 continue
             except _DataError as error:
@@ -121,6 +130,15 @@ class Portion:
                 if not error.collision or collisions >= COLLISIONS_MAX:
                     raise
         raise PunchcardError(f"The rows that action {self._claim.id} needs changed {PLANS_MAX} times in a row")
+
+    async def _plan(self, batch: Batch) -> Any:
+        with _blaming_records():
+            return await self._job.plan(self._conn, self._claim.project, batch)
+
+    async def _write(self, batch: Batch, plan: Any) -> bool:
+        with _blaming_records():
+            outcome = await self._job.write(self._conn, self._claim.project, plan)
+        return await self._record(outcome, records=len(batch.bodies))
 
     async def fail_first(self, batch: Batch, reason: str) -> bool:
         """Put the batch's first record among the failures and go on behind it."""

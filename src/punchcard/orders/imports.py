@@ -190,6 +190,10 @@ class OrdersImport:
                 plan.counts["invalid_ordered_at"] = plan.counts.get("invalid_ordered_at", 0) + 1
         return plan
 
+    async def lock(self, conn: Conn, project: str, plan: Plan) -> None:
+        """Lock what the plan would change, changed meanwhile or not."""
+        await storage.lock(conn, project, storage.Changes.of(plan.planner))
+
     async def write(self, conn: Conn, project: str, plan: Plan) -> Outcome:
         """Write the plan. Locks in the one order: customers, products, SKUs, orders."""
         changes = storage.Changes.of(plan.planner)

@@ -164,6 +164,8 @@ class Planner:
         )
         self.stored_orders = {order.id: order for order in self.orders.all()}
         self.stored_customers = {customer.id: customer for customer in self.customers.all()}
+        # ids of the orders that differ from what is stored, the one changed last at the end
+        self.changed_orders: dict[str, None] = {}
         # customers to be placed into segments again
         self.concerned: set[str] = set()
         self._order_ids, self._customer_ids = ids.endless("ord"), ids.endless("cust")
@@ -203,6 +205,8 @@ class Planner:
         order.changed = True
         self._move_revenue(stored, order)
         self.orders.add(order)
+        self.changed_orders.pop(order.id, None)
+        self.changed_orders[order.id] = None
         for touched in (stored, order):
             if touched is not None and self.customers.by_id(touched.customer_id):
                 self.concerned.add(str(touched.customer_id))

@@ -21,7 +21,7 @@ RowT = TypeVar("RowT")
 
 
 class Changes(Struct):
-    """The rows of a plan that differ from what is stored, new ones apart, in the order of the request."""
+    """The rows of a plan that differ from what is stored, new ones apart; new ones in the order of the request."""
 
     customers_new: list[CustomerRow]
     customers_known: list[CustomerRow]
@@ -39,6 +39,7 @@ class Changes(Struct):
         """The changes of a plan. `customers_known` holds whom a changed order names, whether they change or not:
         locking them keeps them from being deleted meanwhile."""
         orders = [order for order in planner.orders.all() if order.changed]
+        known = {order.id: order for order in orders}
         named = {person for order in orders for person in (order.customer_id, order.referrer_id) if person}
         named |= {
             before.customer_id
@@ -58,7 +59,10 @@ class Changes(Struct):
             skus_new=[sku for sku in skus if sku.version is None],
             skus_changed=[sku for sku in skus if sku.version is not None],
             orders_new=[order for order in orders if order.version is None],
-            orders_changed=[order for order in orders if order.version is not None],
+            # in the order in which they changed: one may take a source id that another gives up
+            orders_changed=[
+                order for order_id in planner.changed_orders if (order := known[order_id]).version is not None
+            ],
             concerned=sorted(concerned),
         )
 
@@ -93,11 +97,13 @@ async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[st
 
 async def lock(conn: Conn, project: str, changes: Changes) -> bool:
     """Lock the existing rows that are to change, in the one order of locks; whether all are still as they were read."""
-    return (
-        await customers.lock(conn, project, changes.customers_known)
-        and await catalogue.lock(conn, project, changes.products_changed, changes.skus_changed)
-        and await _lock_orders(conn, project, changes.orders_changed)
-    )
+    # all of them, also once one is known to differ: who plans again under these locks is not overtaken again
+    as_read = [
+        await customers.lock(conn, project, changes.customers_known),
+        await catalogue.lock(conn, project, changes.products_changed, changes.skus_changed),
+        await _lock_orders(conn, project, changes.orders_changed),
+    ]
+    return all(as_read)
 
 
 async def _lock_orders(conn: Conn, project: str, orders: Sequence[OrderRow]) -> bool:

@@ -78,13 +78,13 @@ async def resolve_products(conn: Conn, project: str, named: References, skus: Se
 
 async def lock(conn: Conn, project: str, products: Sequence[ProductRow], skus: Sequence[SkuRow]) -> bool:
     """Lock existing products, then SKUs; whether all still are as they were read."""
+    as_read = True
     for statement, rows in ((SQL.products_lock, products), (SQL.skus_lock, skus)):
         versions = {row.id: row.version for row in rows if row.version is not None}
         if versions:
             cursor = await conn.execute(statement, {"project_id": project, "ids": sorted(versions)})
-            if {row.id: row.version for row in await cursor.fetchall()} != versions:
-                return False
-    return True
+            as_read &= {row.id: row.version for row in await cursor.fetchall()} == versions
+    return as_read
 
 
 _COPY_PRODUCTS = sql.SQL(
