@@ -34,7 +34,7 @@ ROUTES = [
     *openapi.ROUTES,
 ]
 # bodies that handlers read themselves, for the description
-BODIES = {"import-orders": list[OrderIn]}
+BODIES = {"import-orders": openapi.Body(list[OrderIn], imports.EXAMPLE)}
 JOBS: tuple[Job, ...] = (OrdersImport(),)
 
 
@@ -83,7 +83,7 @@ def build_api(settings: Settings, dsn: str) -> ASGIApp:
         ),
     )
     app.state.openapi_json = functools.cache(
-        lambda: msgspec.json.encode(openapi.document(ROUTES, BODIES, base_url=settings.base_url))
+        lambda: msgspec.json.encode(openapi.document(ROUTES, BODIES, public_url=settings.public_url.rstrip("/")))
     )
     # around the application, not inside: paths that lead nowhere get their request id too
     return answers.identified(drained(answers.segmented(app)))

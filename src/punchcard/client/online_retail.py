@@ -41,7 +41,7 @@ class LineUnreadable(PunchcardError):
 
 
 class Product(msgspec.Struct):
-    """Makes the product known under its stock code; see `_Names` for when it is sent."""
+    """Makes the product known under its stock code; see `_Book` for when it is sent."""
 
     name: str
     override: bool = True

@@ -106,7 +106,7 @@ CREATE UNIQUE INDEX customers_created ON customers USING btree (project_id, crea
 CREATE UNIQUE INDEX customers_source ON customers USING btree (project_id, source_id);
 
 CREATE TABLE lanes (
-    project_id text NOT NULL,
+    project_id text NOT NULL STATISTICS 0,
     lane text NOT NULL,
     served_at timestamp with time zone NOT NULL,
     CONSTRAINT lanes_pkey PRIMARY KEY (project_id, lane),
@@ -167,7 +167,7 @@ CREATE TABLE projects (
 );
 
 CREATE TABLE segment_inbox (
-    project_id text NOT NULL,
+    project_id text NOT NULL STATISTICS 0,
     seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     customer_id text NOT NULL,
     cause text NOT NULL,

@@ -15,6 +15,7 @@ from litestar import Litestar, Request, Response, get
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, OAuthFlow, OAuthFlows, SecurityScheme, Server
+from msgspec import Struct
 
 from punchcard import __version__
 from punchcard.errors import NotFound
@@ -50,14 +51,15 @@ _REQUEST_ID = {"X-Request-Id": {"description": "The id of this request; support 
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds until the request is worth sending again.", **_TEXT}}
 
 
-def _config(*, base_url: str) -> OpenAPIConfig:
+def _config(*, public_url: str) -> OpenAPIConfig:
     """What the description says about the server as a whole."""
     key = {"type": "apiKey", "security_scheme_in": "header"}
     return OpenAPIConfig(
         title="Punchcard API",
         version=__version__,
         description="A self-hosted promotion and loyalty engine that speaks the Voucherify v1 API.",
-        servers=[Server(url=base_url)],
+        # relative unless told otherwise: a page that was opened under another name of this host may call us too
+        servers=[Server(url=public_url or "/")],
         security=[KEYS, {"X-Voucherify-OAuth": ["api"]}],
         components=Components(
             security_schemes={
@@ -67,7 +69,7 @@ def _config(*, base_url: str) -> OpenAPIConfig:
                     type="oauth2",
                     flows=OAuthFlows(
                         client_credentials=OAuthFlow(
-                            token_url=f"{base_url}/v1/oauth/token",
+                            token_url=f"{public_url}/v1/oauth/token",
                             scopes={scope: f"Everything under {scope}." for scope in SCOPES},
                         )
                     ),
@@ -78,8 +80,15 @@ def _config(*, base_url: str) -> OpenAPIConfig:
     )
 
 
-def document(handlers: Sequence[Any], bodies: Mapping[str, Any], *, base_url: str) -> dict[str, Any]:
-    """The description as a JSON object. `bodies` maps the operation ids of bodies we read ourselves to their types.
+class Body(Struct, frozen=True):
+    """A body that a handler reads itself: its type, and an example for the page to offer."""
+
+    type: Any
+    example: Any
+
+
+def document(handlers: Sequence[Any], bodies: Mapping[str, Body], *, public_url: str) -> dict[str, Any]:
+    """The description as a JSON object. `bodies` maps operation ids to the bodies we read ourselves.
 
     It is taken from an application that is made for it and never served: the framework would add pages of
     its own, which load their scripts from elsewhere.
@@ -87,20 +96,24 @@ def document(handlers: Sequence[Any], bodies: Mapping[str, Any], *, base_url: st
     described = Litestar(
         route_handlers=handlers,
         dependencies={"project": Provide(authenticated_project)},
-        openapi_config=_config(base_url=base_url),
+        openapi_config=_config(public_url=public_url),
     )
     description = described.openapi_schema.to_schema()
     (_, _, *body_schemas), components = msgspec.json.schema_components(
-        [Error, PayloadTooLargeError, *bodies.values()], ref_template="#/components/schemas/{name}"
+        [Error, PayloadTooLargeError, *(body.type for body in bodies.values())],
+        ref_template="#/components/schemas/{name}",
     )
     schemas = description.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(components)
-    by_operation = dict(zip(bodies, body_schemas, strict=True))
+    by_operation = {
+        name: {"schema": schema, "example": body.example}
+        for (name, body), schema in zip(bodies.items(), body_schemas, strict=True)
+    }
     for path, methods in description["paths"].items():
         for operation in methods.values():
             if operation["operationId"] in by_operation:
-                schema = by_operation[operation["operationId"]]
-                operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+                content = by_operation[operation["operationId"]]
+                operation["requestBody"] = {"required": True, "content": {"application/json": content}}
             _describe(operation)
             _describe_errors(operation, path)
     return description

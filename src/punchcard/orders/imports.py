@@ -29,6 +29,16 @@ from punchcard.products import catalogue
 from punchcard.segments import inbox
 
 CAUSE = "orders.import"
+# what the interactive page offers to send
+EXAMPLE = [
+    {
+        "source_id": "A-1",
+        "status": "PAID",
+        "customer": {"source_id": "ann", "name": "Ann"},
+        "items": [{"source_id": "mug", "related_object": "product", "quantity": 2, "price": 900}],
+        "metadata": {"ordered_at": "2024-05-04"},
+    }
+]
 FIRST_PORTION_RECORDS = 1000
 
 # Decoded, a short value takes up to thirty times the bytes it was sent in, and a text with one character

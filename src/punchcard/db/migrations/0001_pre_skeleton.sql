@@ -218,6 +218,7 @@ ALTER TABLE orders ALTER COLUMN project_id SET STATISTICS 0;
 ALTER TABLE async_actions ALTER COLUMN project_id SET STATISTICS 0;
 ALTER TABLE async_action_pieces ALTER COLUMN project_id SET STATISTICS 0;
 ALTER TABLE async_action_failures ALTER COLUMN project_id SET STATISTICS 0;
+ALTER TABLE lanes ALTER COLUMN project_id SET STATISTICS 0;
 
 -- ---- segments ----------------------------------------------------------------------------------
 
@@ -231,3 +232,4 @@ CREATE TABLE segment_inbox (
     silent       boolean NOT NULL DEFAULT false,
     PRIMARY KEY (project_id, seq)
 );
+ALTER TABLE segment_inbox ALTER COLUMN project_id SET STATISTICS 0;
