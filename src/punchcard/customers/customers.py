@@ -15,7 +15,7 @@ from punchcard.db import statements
 from punchcard.db.database import Conn, Database
 from punchcard.errors import InvalidQuery, NotFound
 from punchcard.http import lists
-from punchcard.http.shapes import Identifier
+from punchcard.http.shapes import Identifier, or_unset
 
 SQL = statements.beside(__file__)
 
@@ -340,7 +340,7 @@ def _customer(row: Any) -> Customer:
         total_count=count,
         average_amount=(2 * total + count) // (2 * count) if count else 0,  # rounded half up
         last_order_amount=row.orders_last_amount or 0,
-        last_order_date=_set(row.orders_last_date),
+        last_order_date=or_unset(row.orders_last_date),
     )
     return Customer(
         id=row.id,
@@ -352,19 +352,15 @@ def _customer(row: Any) -> Customer:
         system_metadata={},
         created_at=row.created_at,
         object="customer",
-        name=_set(row.name),
-        description=_set(row.description),
-        email=_set(row.email),
-        phone=_set(row.phone),
-        birthdate=_set(row.birthdate),
-        birthday=_set(row.birthday),
-        address=_set(row.address),
-        updated_at=_set(row.updated_at),
+        name=or_unset(row.name),
+        description=or_unset(row.description),
+        email=or_unset(row.email),
+        phone=or_unset(row.phone),
+        birthdate=or_unset(row.birthdate),
+        birthday=or_unset(row.birthday),
+        address=or_unset(row.address),
+        updated_at=or_unset(row.updated_at),
     )
-
-
-def _set(value: Any) -> Any:
-    return UNSET if value is None else value
 
 
 # ---- handlers ----------------------------------------------------------------------------------

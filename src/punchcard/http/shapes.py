@@ -19,6 +19,12 @@ Amount = Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
 # an id or source id; the index on it could not hold any length
 Identifier = Annotated[str, Meta(max_length=ID_LENGTH_MAX)]
 
+
+def or_unset(value: Any) -> Any:
+    """The value, or UNSET for none: such a field is left out of an answer."""
+    return msgspec.UNSET if value is None else value
+
+
 _AT = re.compile(r"^(?P<problem>.*?)(?: - at `\$?(?P<path>.*)`)?$", re.DOTALL)
 _EXPECTED = re.compile(r"^Expected `(?P<expected>[^`]+)`(?P<rest>.*)$", re.DOTALL)
 _BOUND = re.compile(r"^ (?P<operator>>=|<=|<|>) (?P<bound>\S+)$")
@@ -118,12 +124,23 @@ def _check_value(value: Any, path: str, key: str, depth: int) -> None:
 
 def refuse_nul(value: Any, path: str) -> None:
     """Refuse a NUL character in any string below `path`: PostgreSQL stores none."""
-    if isinstance(value, str) and "\x00" in value:
-        raise InvalidPayload(f"Property {path} must not contain a NUL character")
+    place = _place_of_nul(value)
+    if place is not None:
+        raise InvalidPayload(f"Property {path}{place} must not contain a NUL character")
+
+
+def _place_of_nul(value: Any) -> str | None:
+    """The path from `value` to a NUL character; put together on the way back, since a body has millions of values."""
+    if isinstance(value, str):
+        return "" if "\x00" in value else None
     if isinstance(value, dict):
         for key, part in value.items():
-            refuse_nul(part, f"{path}.{key}")
-            refuse_nul(key, path)
+            if (place := _place_of_nul(part)) is not None:
+                return f".{key}{place}"
+            if "\x00" in key:
+                return ""
     elif isinstance(value, list):
         for no, part in enumerate(value):
-            refuse_nul(part, f"{path}[{no}]")
+            if (place := _place_of_nul(part)) is not None:
+                return f"[{no}]{place}"
+    return None

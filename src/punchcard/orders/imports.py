@@ -5,8 +5,10 @@ decides everything set-wise and in memory, writes, and deletes the piece, in one
 repeats it from the start or not at all. Nothing here writes events: what hangs on orders does not happen.
 """
 
+import asyncio
+import functools
 from collections.abc import Sequence
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -47,6 +49,10 @@ ORDER_VALUES_MAX = 500_000
 ORDER_WIDE_BYTES_MAX = 12 * 1024 * 1024
 _LARGE_BYTES = 1024 * 1024
 
+# beside the event loop, since a hostile body takes seconds. Two, and not as many as there are bodies, because
+# each takes memory; not one, because small bodies need not wait for the large one whose turn it is
+_readers = ThreadPoolExecutor(2, thread_name_prefix="read_orders")
+
 _decoder = msgspec.json.Decoder(OrderIn)
 _untyped = msgspec.json.Decoder()
 _ABSENT = Raw(b"")
@@ -76,7 +82,7 @@ def _split(body: bytes, orders_max: int) -> list[Raw]:
     return [raw for raw in msgspec.structs.astuple(array) if raw is not _ABSENT]
 
 
-@lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=4)
 def _array_decoder(orders_max: int) -> "msgspec.json.Decoder[Any]":
     """Decodes an array of at most so many elements into undecoded slices.
 
@@ -148,7 +154,10 @@ async def post_import(request: Request, project: str) -> Scheduled:  # type: ign
     budget: BodyBudget = request.app.state.body_budget
     database: Database = request.app.state.database
     async with budget.json(request) as body:
-        records = read_orders(body, orders_max=request.app.state.settings.orders_per_import_max)
+        orders_max = request.app.state.settings.orders_per_import_max
+        records = await asyncio.get_running_loop().run_in_executor(
+            _readers, functools.partial(read_orders, body, orders_max=orders_max)
+        )
         async with database.transaction() as conn:
             action_id = await async_actions.schedule(
                 conn, project, OrdersImport(), records=records, request_id=request_id_of(request)

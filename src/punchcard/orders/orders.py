@@ -14,7 +14,7 @@ from punchcard.db import statements
 from punchcard.db.database import Conn, Database
 from punchcard.errors import NotFound
 from punchcard.http import lists
-from punchcard.http.shapes import AMOUNT_MAX, Amount, Identifier
+from punchcard.http.shapes import AMOUNT_MAX, Amount, Identifier, or_unset
 from punchcard.products.products import ProductIn, SkuIn
 
 SQL = statements.beside(__file__)
@@ -193,17 +193,13 @@ def _order(row: Any) -> Order:
         customer_id=row.customer_id,
         referrer_id=row.referrer_id,
         object="order",
-        discount_amount=_set(row.discount_amount),
-        items_discount_amount=_set(row.items_discount_amount),
+        discount_amount=or_unset(row.discount_amount),
+        items_discount_amount=or_unset(row.items_discount_amount),
         total_discount_amount=sum(discounts) if discounts else UNSET,
-        ordered_at=_set(row.ordered_at),
+        ordered_at=or_unset(row.ordered_at),
         customer=CustomerReference(row.customer_id) if row.customer_id else UNSET,
         referrer=CustomerReference(row.referrer_id) if row.referrer_id else UNSET,
     )
-
-
-def _set(value: Any) -> Any:
-    return UNSET if value is None else value
 
 
 # ---- handlers ----------------------------------------------------------------------------------
