@@ -1,6 +1,11 @@
 """`python -m punchcard` is `punchcard`."""
 
-from punchcard.cli import main
+import sys
 
 if __name__ == "__main__":
-    main()
+    try:
+        from punchcard.cli import main
+
+        main()
+    except KeyboardInterrupt:  # Ctrl-C while the modules load
+        sys.exit(130)

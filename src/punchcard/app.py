@@ -1,5 +1,6 @@
 """The one list of resources; builds the API and the worker."""
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,8 +39,8 @@ BODIES = {"import-orders": openapi.Body(list[OrderIn], imports.EXAMPLE)}
 JOBS: tuple[Job, ...] = (OrdersImport(),)
 
 
-def build_api(settings: Settings, dsn: str) -> ASGIApp:
-    """The ASGI application of one API process."""
+def build_api(settings: Settings, dsn: str, stop: asyncio.Event) -> ASGIApp:
+    """The ASGI application of one API process. Once `stop` is set, requests that wait for an action are answered."""
     database = Database(dsn, pool_max=settings.api_pool_max)
     done_listener = signals.Listener(dsn, signals.DONE, part="api")
 
@@ -49,15 +50,21 @@ def build_api(settings: Settings, dsn: str) -> ASGIApp:
 
     work_notifier = signals.Notifier(announce_work)
 
+    async def release_waiters() -> None:
+        await stop.wait()
+        done_listener.release()
+
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         return_freed_bodies()
         await database.open()
         done_listener.start()
         work_notifier.start()
+        releasing = asyncio.create_task(release_waiters())
         try:
             yield
         finally:
+            releasing.cancel()
             await work_notifier.stop()
             await done_listener.stop()
             await database.close()

@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from punchcard import __version__, demo, log, processes
 from punchcard import settings as configuration
+from punchcard.client import api as import_api
 from punchcard.client import command as import_command
 from punchcard.db import embedded, migrate
 from punchcard.db.database import Conn, connect
@@ -42,6 +43,10 @@ class ServerMissing(PunchcardError):
 
 class CredentialsUnknown(PunchcardError):
     """Neither keys were given, nor are there first-start credentials."""
+
+
+class CredentialsIncomplete(PunchcardError):
+    """One half of a key pair was given: the other half would come from another pair."""
 
 
 data_option = click.option("--data", metavar="DIR", help="Directory of the embedded PostgreSQL and the credentials.")
@@ -87,6 +92,9 @@ def _end(text: str, status: int) -> NoReturn:
 def serve(config: Path | None, **arguments: Any) -> None:
     """Run everything: database, migrations, API, workers."""
     settings = _settings(config, arguments, part="serve")
+    if not settings.workers:
+        text = "imports are accepted and stay unprocessed until a `punchcard worker` runs"
+        log.get(__name__).warning("no_workers", consequence=text)
 
     def tell(supervisor: processes.Supervisor) -> None:
         log.get(__name__).info("serving", url=settings.base_url, data=str(supervisor.directory))
@@ -160,7 +168,7 @@ def credentials(config: Path | None, as_json: bool, **arguments: Any) -> None:
 @config_option
 def database_url(config: Path | None, **arguments: Any) -> None:
     """Print the DSN of the running embedded PostgreSQL."""
-    click.echo(_running_dsn(_settings(config, arguments, part="cli")))
+    click.echo(_running_dsn(_settings(config, arguments, part="cli"), "start `punchcard serve`"))
 
 
 @cli.group("projects")
@@ -175,6 +183,8 @@ def projects_group() -> None:
 @config_option
 def projects_create(name: str, config: Path | None, **arguments: Any) -> None:
     """Create a project and print its id."""
+    if not name.strip():
+        raise click.BadParameter("a project needs a name", param_hint="NAME")
     dsn = _dsn(_settings(config, arguments, part="cli"))
     click.echo(_in_transaction(dsn, lambda conn: projects.create_project(conn, name)))
 
@@ -228,24 +238,37 @@ def import_files(
     """
     try:
         settings = _settings(config, arguments, part="import")
-        if not application_id or not application_token:
-            application_id, application_token = _first_keys(settings)
-        url = url or settings.local_url
+        key, token = _keys(settings, application_id, application_token)
+        url = import_api.address(url or settings.local_url)
         _require_server(url)
-    except PunchcardError as error:
-        _end(str(error), import_command.NOT_DONE)
-    sys.exit(
-        import_command.run(
+        status = import_command.run(
             list(files),
             url=url,
-            application_id=application_id,
-            application_token=application_token,
+            application_id=key,
+            application_token=token,
             out=sys.stderr,
             file_format=file_format,
             batch_orders=batch_orders,
             batch_bytes=batch_bytes,
         )
-    )
+    except PunchcardError as error:
+        _end(str(error), import_command.NOT_DONE)
+    except KeyboardInterrupt:  # before the first request, or a second time; click would say "Aborted!"
+        status = import_command.INTERRUPTED
+    sys.exit(status)
+
+
+def _keys(settings: Settings, application_id: str | None, application_token: str | None) -> tuple[str, str]:
+    """The pair that was given, else that of the first start; never a half of each."""
+    if application_id and application_token:
+        return application_id, application_token
+    if application_id or application_token:
+        given, missing = ("id", "token") if application_id else ("token", "id")
+        raise CredentialsIncomplete(
+            f"The application {given} was given without its {missing}: name --application-{missing}"
+            f" or PUNCHCARD_APPLICATION_{missing.upper()} too"
+        )
+    return _first_keys(settings)
 
 
 def _first_keys(settings: Settings) -> tuple[str, str]:
@@ -300,16 +323,14 @@ def _required_dsn(settings: Settings) -> str:
 
 
 def _dsn(settings: Settings) -> str:
-    return settings.database_url or _running_dsn(settings)
+    return settings.database_url or _running_dsn(settings, "start `punchcard serve`, or name --database-url")
 
 
-def _running_dsn(settings: Settings) -> str:
+def _running_dsn(settings: Settings, advice: str) -> str:
     directory = processes.data_directory(settings)
     dsn = embedded.running_dsn(directory)
     if dsn is None:
-        raise DatabaseAddressMissing(
-            f"No embedded PostgreSQL runs in {directory}: start `punchcard serve`, or name --database-url"
-        )
+        raise DatabaseAddressMissing(f"No embedded PostgreSQL runs in {directory}: {advice}")
     return dsn
 
 

@@ -24,6 +24,9 @@ READY_TIMEOUT_S = 5.0
 PATIENCE_S = 15.0
 IMPORTER_STOP_S = 10.0
 PORTS_TRIED = 20
+SAMPLE = """\
+Importing the sample history: 2,000 invoices of a UK online shop (Online Retail, CC BY 4.0) make 1,874 orders:
+139 stock movements are no orders, and 13 invoices longer than an order can hold become two each ..."""
 
 
 def run(settings: Settings, *, port_is_chosen: bool) -> int:
@@ -81,7 +84,7 @@ def _import_sample(supervisor: Supervisor, settings: Settings) -> bool:
     if mark.exists():
         click.echo("The sample history is already there.")
         return True
-    click.echo("Importing the sample history: 2,000 invoices of a UK online shop (Online Retail, CC BY 4.0) ...")
+    click.echo(SAMPLE)
     importer = processes.start_process(
         "import", str(samples.path()), "--data", str(supervisor.directory), "--url", settings.local_url
     )

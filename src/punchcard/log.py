@@ -41,9 +41,11 @@ def configure(settings: Settings, *, part: str) -> None:
     """Set up logging for this process; `part` names it in every line (api, worker, serve)."""
     use_json = settings.log_format == "json" or (not settings.log_format and not sys.stderr.isatty())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    renderer: Any = (
-        structlog.processors.JSONRenderer() if use_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    renderer: Any = structlog.processors.JSONRenderer()
+    if not use_json:
+        # its own choice of trace, where rich is installed, shows the values of local variables
+        trace = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=trace)
     exceptions: list[Any] = [structlog.processors.format_exc_info] if use_json else []
     structlog.configure(
         processors=[

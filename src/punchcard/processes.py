@@ -70,7 +70,7 @@ class DatabaseUnreachable(PunchcardError):
 
 
 async def run_api(settings: Settings, dsn: str) -> None:
-    """Serve the API until SIGTERM or SIGINT; requests in hand are answered first."""
+    """Serve the API until SIGTERM or SIGINT; requests in hand are answered first, those that wait at once."""
     stop = _stop_event()
     if not await _database_ready(dsn, stop):
         return
@@ -78,7 +78,7 @@ async def run_api(settings: Settings, dsn: str) -> None:
         lambda: _probe_port(settings.host, settings.port, shared=True), settings.host, settings.port, stop.is_set
     )
     server = Server(
-        app.build_api(settings, dsn),
+        app.build_api(settings, dsn, stop),
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,

@@ -5,12 +5,13 @@
 server that starts has settings that can work.
 """
 
+import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +20,9 @@ from msgspec import Meta, Struct
 from punchcard.errors import SettingsInvalid
 
 ENVIRONMENT_PREFIX = "PUNCHCARD_"
+# Variables with the prefix that are no settings; the beginnings are those of our tests.
+OTHER_VARIABLES = {f"PUNCHCARD_{name}" for name in ("CONFIG", "APPLICATION_ID", "APPLICATION_TOKEN", "STATE_HOME")}
+OTHER_BEGINNINGS = ("PUNCHCARD_CRASH_", "PUNCHCARD_MODEL_")
 CONNECTIONS_PER_WORKER = 2
 # Beside its pool, an API process listens for notifications.
 LISTENERS_PER_API_PROCESS = 1
@@ -91,15 +95,22 @@ def load(
     environment = os.environ if environment is None else environment
     merged = _defaults()
     known = set(merged)
+    sources: dict[str, str] = {}
     file = config or (Path(environment["PUNCHCARD_CONFIG"]) if environment.get("PUNCHCARD_CONFIG") else None)
     if file is not None:
-        merged |= _known(_from_file(file), known, source=str(file))
-    merged |= _from_environment(environment, known)
-    merged |= {name: value for name, value in (arguments or {}).items() if value is not None}
+        of_file = _known(_from_file(file), known, source=str(file))
+        merged |= of_file
+        sources |= dict.fromkeys(of_file, str(file))
+    of_environment = _from_environment(environment, known)
+    merged |= {name: environment[variable] for name, variable in of_environment.items()}
+    sources |= of_environment
+    given = {name: value for name, value in (arguments or {}).items() if value is not None}
+    merged |= given
+    sources |= {name: f"--{name.replace('_', '-')}" for name in given}
     try:
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsInvalid(_readable(str(error))) from None
+        raise SettingsInvalid(_readable(str(error), sources)) from None
     _check_across(settings)
     return settings
 
@@ -120,22 +131,39 @@ def _from_file(file: Path) -> dict[str, Any]:
 def _known(values: dict[str, Any], known: set[str], *, source: str) -> dict[str, Any]:
     unknown = sorted(set(values) - known)
     if unknown:
-        raise SettingsInvalid(f"Unknown setting {unknown[0]!r} in {source}")
+        raise SettingsInvalid(f"Unknown setting {unknown[0]!r} in {source}{_meant(unknown[0], known)}")
     return values
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """A question about the most similar name, if one is; the prefix, which all variables share, makes none similar."""
+    names = {each.removeprefix(ENVIRONMENT_PREFIX): each for each in known}
+    near = difflib.get_close_matches(name.removeprefix(ENVIRONMENT_PREFIX), sorted(names), 1)
+    return f"; is {names[near[0]]} meant?" if near else ""
 
 
 def _from_environment(environment: Mapping[str, str], known: set[str]) -> dict[str, str]:
-    values = {
-        name: environment[variable] for name in known if (variable := ENVIRONMENT_PREFIX + name.upper()) in environment
-    }
-    if environment.get("DATABASE_URL") and "database_url" not in values:
-        values["database_url"] = environment["DATABASE_URL"]
-    return values
+    """The settings that the environment has, each with its variable."""
+    variables = {ENVIRONMENT_PREFIX + name.upper(): name for name in known}
+    for variable in sorted(environment):
+        ours = variable.startswith(ENVIRONMENT_PREFIX) and not variable.startswith(OTHER_BEGINNINGS)
+        if ours and variable not in variables.keys() | OTHER_VARIABLES:
+            raise SettingsInvalid(f"Unknown variable {variable}{_meant(variable, [*variables, *OTHER_VARIABLES])}")
+    found = {name: variable for variable, name in variables.items() if variable in environment}
+    if environment.get("DATABASE_URL") and "database_url" not in found:
+        found["database_url"] = "DATABASE_URL"
+    return found
 
 
-def _readable(message: str) -> str:
+def _readable(message: str, sources: Mapping[str, str]) -> str:
+    """The complaint about a value with the choices, if there are a few, and where the value is from."""
     problem, _, path = message.partition(" - at `$.")
-    return f"Setting {path.rstrip('`') or '?'}: {problem}"
+    name = path.rstrip("`")
+    hint = get_type_hints(Settings).get(name)
+    if get_origin(hint) is Literal:
+        problem += f"; it is one of {', '.join(map(repr, get_args(hint)))}"
+    where = f" ({sources[name]})" if name in sources else ""
+    return f"Setting {name or '?'}: {problem}{where}"
 
 
 def _check_across(settings: Settings) -> None:

@@ -200,7 +200,7 @@ async def test_only_workers_that_are_gone_count_as_stopped(workerless: str) -> N
             )
             claim = await lanes.claim_head(conn, turn, starter=us, number=1)
             assert claim is not None
-            return claim.portion_records
+            return claim.records_at_hand
 
         assert await next_portion(None) == 64
         assert await next_portion(f"worker_us/{started}/7") == 64  # our own connection was lost
@@ -227,7 +227,7 @@ async def test_a_worker_that_only_lost_its_session_did_not_stop(workerless: str)
                     conn, lanes.LaneTurn(queue.project, job.lane, None), starter=us, number=1
                 )
                 assert claim is not None
-                assert claim.portion_records == 64
+                assert claim.records_at_hand == 64
                 await conn.execute("DELETE FROM async_actions WHERE project_id = %s", [queue.project])
 
 

@@ -123,7 +123,7 @@ def check_history(project: Project, file: Path) -> Totals:
     """Import `file`, twice; the totals, which are those of the file both times."""
     expected = totals_of_file(file)
     said = import_with_the_command(project, file)
-    assert f"{expected.orders:,} orders imported, 0 failed, 0 unreadable" in said
+    assert f"{expected.orders:,} orders in ({expected.orders:,} new), 0 failed, 0 unreadable" in said
     print(said)
     stored = totals_stored(project)
     for name in Totals.__dataclass_fields__:

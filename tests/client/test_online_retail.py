@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from punchcard.client import online_retail, samples
-from punchcard.client.inputs import Order, Tally
+from punchcard.client.inputs import Order, Tally, Unreadable
 from tests.client.reading import bodies, errors, read_bytes, read_file
 
 HEADER = online_retail.HEADER.decode()
@@ -194,7 +194,14 @@ def test_an_unreadable_line_costs_itself_only(bad: str) -> None:
 
 def test_a_line_that_is_not_utf_8_is_unreadable() -> None:
     found = read_bytes("\n".join([HEADER, line(description="£")]).encode("latin-1"))
-    assert len(errors(found)) == 1
+    assert [error.reason for error in errors(found)] == ["not UTF-8"]
+
+
+def test_a_date_of_another_form_is_told_the_form() -> None:
+    [error] = read_bytes("\n".join([HEADER, line(date="12/1/2010 8:26")]).encode())
+    assert error == Unreadable(
+        "standard input:2", "InvoiceDate is not of the form YYYY-MM-DD HH:MM:SS: '12/1/2010 8:26'"
+    )
 
 
 def test_other_columns_are_refused() -> None:

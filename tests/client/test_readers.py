@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from punchcard.client import json_array, readers
 from punchcard.client.inputs import Input, Tally, Unreadable
+from punchcard.orders.orders import OrderIn
 from tests.client.reading import LIMIT, bodies, errors, read_bytes, read_file
 
 # Characters that could fool a scanner, and characters of two, three and four bytes.
@@ -88,6 +90,7 @@ def test_a_damaged_array_is_never_taken_for_a_good_one(data: bytes, sizes: Itera
 @settings(deadline=None)
 @given(st.lists(st.dictionaries(TRICKY, VALUES, max_size=4), max_size=6), st.sampled_from([b"\n", b"\r\n", b"\n\n \n"]))
 def test_lines_and_arrays_give_the_same_orders(orders: list[dict[str, Any]], end: bytes) -> None:
+    orders = [{"metadata": metadata} for metadata in orders]
     by_line = read_bytes(end.join(json.dumps(order).encode() for order in orders), file_format="jsonl")
     by_element = read_bytes(json.dumps(orders, indent=2).encode(), file_format="json")
     assert [json.loads(body) for body in bodies(by_line)] == orders
@@ -142,38 +145,92 @@ def test_a_bad_line_is_reported_with_its_number_and_the_rest_goes_on() -> None:
     assert bodies(found) == [b'{"source_id":"a"}', b'{"source_id":"b"}']
     assert [error.place.rpartition(":")[2] for error in errors(found)] == ["3", "4", "5", "6"]
     assert errors(found)[1].reason == "an order is a JSON object"
+    assert errors(found)[2].reason == "not UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ('{"orders":[{"id":"a"}]}', "the orders are inside an object"),
+        ("{}", "no field of an order"),
+        ('{"Source":"a","total":3}', "no field of an order"),
+    ],
+)
+def test_an_object_that_cannot_be_an_order_is_an_error(value: str, reason: str) -> None:
+    for data in (value, f"[{value}]"):
+        found = read_bytes(data.encode())
+        assert not bodies(found)
+        assert reason in errors(found)[0].reason
+
+
+def test_every_field_that_an_order_can_have_makes_one() -> None:
+    for field in msgspec.structs.fields(OrderIn):
+        assert bodies(read_bytes(b'{"%s":1}' % field.name.encode()))
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [(b'{\n "id": "a",\n "amount": 1\n}\n', 1), (b'{"id": "a",\n "amount": 1}\n', 2), (b'{\n"orders": [\n', 1)],
+)
+def test_an_object_over_several_lines_is_told(data: bytes, count: int) -> None:
+    found = read_bytes(data, file_format="jsonl")
+    assert len(found) == len(errors(found)) == count
+    assert "write one order per line" in errors(found)[0].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.xlsx", b"PK\x03\x04 anything", "this is an Excel file; export it as CSV"),
+        ("a.csv", b"PK\x03\x04 [Content_Types].xml", "this is an Excel file; export it as CSV"),
+        ("a.csv", b"\xd0\xcf\x11\xe0 anything", "this is an Excel file; export it as CSV"),
+        ("a.zip", b"PK\x03\x04 orders.json", "this is a zip file; unpack it"),
+        ("a.jsonl.gz", b"<html>", "not a gzip file"),
+        ("a.csv.xz", b"<html>", "not an xz file"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_one_error(name: str, data: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert read_file(tmp_path / name) == [Unreadable(name, reason)]
+
+
+def test_a_file_that_was_unpacked_and_kept_its_name_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(LINES)
+    assert len(bodies(read_file(tmp_path / "a.jsonl.gz"))) == 2
 
 
 def test_a_bad_element_is_reported_with_its_index_and_the_rest_goes_on() -> None:
-    found = read_bytes(b'[{"a":1},{"a":1,,},7,,{"b":2},]')
-    assert bodies(found) == [b'{"a":1}', b'{"b":2}']
+    found = read_bytes(b'[{"id":1},{"id":1,,},7,,{"id":2},]')
+    assert bodies(found) == [b'{"id":1}', b'{"id":2}']
     assert [error.place for error in errors(found)] == [f"standard input[{index}]" for index in (1, 2, 3, 5)]
 
 
-@pytest.mark.parametrize("data", [b'[{"a":1},', b'[{"a":1}] x', b'[{"a":1}}', b'[{"a":1},{"b":"', b'[{"a":1},{"b":"\\'])
+@pytest.mark.parametrize(
+    "data", [b'[{"id":1},', b'[{"id":1}] x', b'[{"id":1}}', b'[{"id":1},{"id":"', b'[{"id":1},{"id":"\\']
+)
 def test_a_broken_array_gives_what_comes_before_and_one_error(data: bytes) -> None:
     found = read_bytes(data)
-    assert bodies(found) == [b'{"a":1}']
+    assert bodies(found) == [b'{"id":1}']
     assert len(errors(found)) == 1
 
 
 def test_text_that_is_no_array_is_an_error() -> None:
-    assert errors(read_bytes(b'{"a":1}', file_format="json"))[0].reason == "the file does not begin with ["
+    assert errors(read_bytes(b'{"id":1}', file_format="json"))[0].reason == "the file does not begin with ["
 
 
 @pytest.mark.parametrize("filling", [b"x", b"[", b"\\\\", b"\\", b'"'])
 def test_an_order_over_the_limit_is_an_error_and_the_rest_goes_on(filling: bytes) -> None:
-    big = b'{"a":"' + filling * 3_000 + b"x" * (filling == b"\\") + b'"}'
+    big = b'{"id":"' + filling * 3_000 + b"x" * (filling == b"\\") + b'"}'
     if filling == b'"':
-        big = b'{"a":[' + b",".join([b'"x"'] * 3_000) + b"]}"
-    for data in (b'[{"a":1},' + big + b',{"b":2}]', b'{"a":1}\n' + big + b'\n{"b":2}'):
+        big = b'{"id":[' + b",".join([b'"x"'] * 3_000) + b"]}"
+    for data in (b'[{"id":1},' + big + b',{"id":2}]', b'{"id":1}\n' + big + b'\n{"id":2}'):
         found = read_bytes(data, limit=1_000)
-        assert bodies(found) == [b'{"a":1}', b'{"b":2}']
+        assert bodies(found) == [b'{"id":1}', b'{"id":2}']
         assert "longer than a request may be" in errors(found)[0].reason
 
 
 def test_the_limit_itself_is_allowed() -> None:
-    order = b'{"a":"' + b"x" * 92 + b'"}'
+    order = b'{"id":"' + b"x" * 91 + b'"}'
     for data in (order, order + b"\r\n", b"[" + order + b"]"):
         assert bodies(read_bytes(data, limit=100)) == [order]
         assert not bodies(read_bytes(data, limit=99))

@@ -162,7 +162,7 @@ def _follow_the_readme(clone: Clone, printed: str) -> None:
     """The README's first import and the official client, while the server runs."""
     imported = clone.run("sh", "-c", clone.readme_block("cat > orders.jsonl"))
     assert imported.returncode == 1, imported.stderr  # some orders did not go in, as the README says
-    assert "2 orders imported, 1 failed" in imported.stderr
+    assert "2 orders in (2 new), 1 failed" in imported.stderr
     assert "Cannot find customer with id cust_nobody" in imported.stderr
     assert pasted(printed)[0]["total"] == INVOICES + 2
     keys = msgspec.json.decode(clone.run(".venv/bin/punchcard", "credentials", "--json").stdout)

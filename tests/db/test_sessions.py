@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from punchcard.db.database import Conn, PoolingProxy, connect, conninfo, cut, deadline, refuse_pooling_proxy
+from punchcard.db.database import Conn, Database, PoolingProxy, connect, conninfo, cut, deadline, refuse_pooling_proxy
 from tests.crash.proxy import Proxy
 from tests.deployment import Deployment, open_directory, until
 
@@ -138,3 +138,23 @@ def test_a_proxy_that_pools_sessions_is_taken(bouncer: str) -> None:
 
 def test_the_server_itself_is_taken(deployment_18: Deployment) -> None:
     asyncio.run(refuse_pooling_proxy(deployment_18.dsn))
+
+
+def test_a_request_that_vanished_leaves_no_session_behind(deployment_18: Deployment) -> None:
+    """What PostgreSQL ends by itself; not idle sessions, which a pool is there for."""
+
+    async def scenario() -> dict[str, str]:
+        database = Database(deployment_18.dsn, pool_max=1)
+        await database.open()
+        async with database.connection() as conn:
+            rows = await (await conn.execute("SELECT name, setting, source FROM pg_settings")).fetchall()
+        await database.close()
+        return {row.name: row.setting for row in rows if row.source == "client"}
+
+    ours = asyncio.run(scenario())
+    assert int(ours["statement_timeout"]) == 30_000
+    assert 0 < int(ours["lock_timeout"]) < 30_000
+    assert 0 < int(ours["idle_in_transaction_session_timeout"]) < 30_000
+    assert 0 < int(ours["client_connection_check_interval"]) < 30_000
+    assert "tcp_user_timeout" in ours
+    assert "idle_session_timeout" not in ours

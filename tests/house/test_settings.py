@@ -74,11 +74,15 @@ def test_addresses() -> None:
     ("text", "complaint"),
     [
         ("prot = 1", "Unknown setting 'prot' in "),
+        ("prot = 1", "own.toml; is port meant?"),
         ("port = ", "not valid TOML"),
         ("port = 0", "Setting port: Expected `int` >= 1"),
         ("port = 70000", "Setting port: Expected `int` <= 65535"),
-        ("log_level = 'loud'", "Setting log_level: Invalid enum value 'loud'"),
-        ("postgres_version = 17", "Setting postgres_version"),
+        (
+            "log_level = 'loud'",
+            "Setting log_level: Invalid enum value 'loud'; it is one of 'debug', 'info', 'warning', 'error' (/",
+        ),
+        ("postgres_version = 17", "Setting postgres_version: Invalid enum value 17; it is one of 16, 18 (/"),
         ("workers = 1.5", "Setting workers"),
     ],
 )
@@ -87,6 +91,33 @@ def test_single_values_are_checked(tmp_path: Path, text: str, complaint: str) ->
     file.write_text(text + "\n")
     with pytest.raises(SettingsInvalid, match=re.escape(complaint)):
         load(config=file, environment={})
+
+
+def test_a_complaint_names_where_the_value_is_from(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("log_level = 'loud'\n")
+    with pytest.raises(SettingsInvalid, match=r"own\.toml\)$"):
+        load(config=tmp_path / "own.toml", environment={})
+    with pytest.raises(SettingsInvalid, match=r"\(PUNCHCARD_LOG_LEVEL\)$"):
+        load(environment={"PUNCHCARD_LOG_LEVEL": "loud"})
+    with pytest.raises(SettingsInvalid, match=r"\(--api-processes\)$"):
+        load(environment={"PUNCHCARD_API_PROCESSES": "1"}, arguments={"api_processes": 0})
+
+
+def test_unknown_variables_are_refused() -> None:
+    with pytest.raises(SettingsInvalid, match=r"Unknown variable PUNCHCARD_PROT; is PUNCHCARD_PORT meant\?$"):
+        load(environment={"PUNCHCARD_PROT": "1"})
+    with pytest.raises(SettingsInvalid, match=r"Unknown variable PUNCHCARD_ZZZ$"):
+        load(environment={"PUNCHCARD_ZZZ": "1"})
+
+
+def test_every_variable_that_is_read_somewhere_is_known() -> None:
+    """Those that are no settings are not taken for misspelt ones."""
+    read = re.compile(r'"(PUNCHCARD_[A-Z]\w*)"')
+    named = {name for file in PACKAGE.rglob("*.py") for name in read.findall(file.read_text())}
+    others = {name for name in named if name.removeprefix("PUNCHCARD_").lower() not in Settings.__struct_fields__}
+    assert {"PUNCHCARD_STATE_HOME", "PUNCHCARD_CONFIG"} <= others
+    for name in (others - {"PUNCHCARD_CONFIG"}) | {"PUNCHCARD_CRASH_SEED", "PUNCHCARD_MODEL_EXAMPLES"}:
+        load(environment={name: "anything"})
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

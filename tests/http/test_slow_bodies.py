@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 from litestar import Request
 
@@ -50,6 +51,11 @@ def test_a_nul_character_is_refused_where_it_stands(value: Any, path: str) -> No
     with pytest.raises(InvalidPayload, match="must not contain a NUL") as refused:
         shapes.refuse_nul(value, ".o")
     assert str(refused.value.details).startswith(f"Property {path} must")
+
+
+@pytest.mark.parametrize("text", ["", "\x00", "\\", "\\u0000", "\\\x00", "\n\\u0000", "\x01\\\\u0000", "\\\\\x00"])
+def test_a_nul_character_is_told_from_its_look(text: str) -> None:
+    assert shapes.holds_nul(msgspec.json.encode([text, text])) == ("\x00" in text)
 
 
 def dribbling(pieces: int, seconds: float, size: int = 1) -> Request[Any, Any, Any]:

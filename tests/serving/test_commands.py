@@ -3,12 +3,15 @@
 import contextlib
 import json
 import os
+import signal
+import socket
 import stat
 import subprocess
 from pathlib import Path
 
 import httpx
 import psycopg
+import pytest
 
 from punchcard import processes
 from tests.deployment import PUNCHCARD, Deployment, Project, free_port, until
@@ -45,7 +48,8 @@ def test_credentials_of_a_directory_without_any(tmp_path: Path) -> None:
 def test_database_url(deployment_18: Deployment, tmp_path: Path) -> None:
     with psycopg.connect(deployment_18.command("database-url").stdout.strip()) as conn:
         assert conn.execute("SELECT count(*) > 0 FROM projects").fetchone() == (True,)
-    assert "No embedded PostgreSQL runs in" in refused("database-url", "--data", str(tmp_path))
+    said = refused("database-url", "--data", str(tmp_path))
+    assert said.endswith(f"No embedded PostgreSQL runs in {tmp_path}: start `punchcard serve`")
 
 
 def test_new_project_and_key_work_at_once(deployment_18: Deployment) -> None:
@@ -59,6 +63,12 @@ def test_new_project_and_key_work_at_once(deployment_18: Deployment) -> None:
     with psycopg.connect(deployment_18.dsn) as conn:
         stored = conn.execute("SELECT * FROM api_keys WHERE app_id = %s", [values["application_id"]]).fetchone()
         assert values["application_token"] not in str(stored)
+
+
+def test_a_project_needs_a_name() -> None:
+    said = run("projects", "create", " ")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "a project needs a name" in said.stderr
 
 
 def test_keys_for_an_unknown_project_are_refused(deployment_18: Deployment) -> None:
@@ -112,12 +122,54 @@ def test_import_without_a_server(deployment_18: Deployment, tmp_path: Path) -> N
     assert wrong.returncode in (0, 2)  # nothing to send, nothing refused
 
 
+def test_import_with_half_a_key_pair(deployment_18: Deployment, tmp_path: Path) -> None:
+    """The other half is not taken from the first-start keys, which may be those of another project."""
+    file = tmp_path / "orders.json"
+    file.write_text("[]")
+    arguments = ["import", str(file), "--data", str(deployment_18.data), "--url", deployment_18.url]
+    said = refused(*arguments, "--application-id", "x", status=2)
+    assert "The application id was given without its token: name --application-token" in said
+    assert "without its id" in refused(*arguments, "--application-token", "y", status=2)
+    assert "without its token" in refused(*arguments, PUNCHCARD_APPLICATION_ID="x", status=2)
+    assert "without its id" in refused(*arguments, PUNCHCARD_APPLICATION_TOKEN="y", status=2)
+
+
+def test_import_usage_is_refused_in_one_line(deployment_18: Deployment, tmp_path: Path) -> None:
+    arguments = ["--data", str(deployment_18.data), "--url", deployment_18.url]
+    assert "does not exist" in refused("import", str(tmp_path / "missing"), *arguments, status=2)
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "http://127.0.0.1:{}/v1"])
+def test_import_takes_the_address_as_users_write_it(deployment_18: Deployment, tmp_path: Path, form: str) -> None:
+    file = tmp_path / "orders.json"
+    file.write_text('[{"source_id": "by address", "amount": 5}]')
+    done = deployment_18.command("import", str(file), "--url", form.format(deployment_18.port))
+    assert done.returncode == 0, done.stderr
+    assert "1 order in (1 " in done.stderr
+
+
+def test_ctrl_c_before_the_first_request(tmp_path: Path) -> None:
+    """No traceback, and not the word that click has for it."""
+    file = tmp_path / "orders.json"
+    file.write_text("[]")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        keys = ["--application-id", "x", "--application-token", "y"]
+        command = [*PUNCHCARD, "import", str(file), *keys, "--url", url]
+        with started(command, dict(os.environ), tmp_path / "out") as importing:
+            asked, _ = silent.accept()  # whether it is there
+            importing.send_signal(signal.SIGINT)
+            assert importing.wait(20) == 130
+            asked.close()
+    assert (tmp_path / "out").read_text() == ""
+
+
 def test_import_command_against_a_running_server(deployment_18: Deployment, tmp_path: Path) -> None:
     file = tmp_path / "orders.jsonl"
     file.write_text('{"source_id": "by command", "amount": 5}\n')
     done = deployment_18.command("import", str(file), "--port", str(deployment_18.port))
     assert done.returncode == 0, done.stderr
-    assert "1 orders imported, 0 failed" in done.stderr
+    assert "1 order in (1 new), 0 failed" in done.stderr
     with contextlib.closing(deployment_18.first_project()) as project:
         assert project.get("/v1/orders/by command")["amount"] == 5
 

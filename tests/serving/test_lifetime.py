@@ -107,11 +107,12 @@ def test_stop_answers_who_waits_for_an_action(own: Deployment) -> None:
             time.sleep(0.5)
             length = len(own.log_text())
             api, began = one(own, "api"), time.monotonic()
-            os.kill(api, signal.SIGTERM)
+            assert own.process is not None
+            own.process.send_signal(signal.SIGTERM)
             assert waiting.result(10)["status"] == "IN_PROGRESS"
             until(lambda: api not in running(own))
             assert time.monotonic() - began < 3
-        assert own.stop() == 0
+        assert own.process.wait(30) == 0
         assert "part_killed" not in own.log_text()[length:]
         own.start()
         assert project.finished(action)["result"]["done_count"] == 1

@@ -74,7 +74,15 @@ def test_settings_errors_are_one_line(folder: Path) -> None:
     (folder / "own.toml").write_text("prot = 1\n")
     assert "Unknown setting 'prot'" in refused("serve", "--config", str(folder / "own.toml"))
     assert "Setting port" in refused("serve", PUNCHCARD_PORT="many")
+    assert "PUNCHCARD_PROT; is PUNCHCARD_PORT meant?" in refused("serve", PUNCHCARD_PROT="8001")
     assert "postgres_connections_max" in refused("serve", "--workers", "1000")
+
+
+def test_a_server_without_workers_says_so(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ended = run("serve", "--workers", "0", "--data", str(folder / "data"), "--port", str(other.getsockname()[1]))
+    assert "no_workers" in ended.stderr
+    assert "until a `punchcard worker` runs" in ended.stderr
 
 
 # ---- the port ----

@@ -182,7 +182,7 @@ async def get_async_action(
         async with database.connection() as conn:
             action = await get_action(conn, project, async_action_id)
         remaining = deadline - asyncio.get_running_loop().time()
-        if action.operation_status != "UNKNOWN" or remaining <= 0:
+        if action.operation_status != "UNKNOWN" or remaining <= 0 or listener.released:
             return action
         await listener.wait(heard, min(remaining, WAIT_POLL_S))
 

@@ -44,8 +44,11 @@ class LaneTurn(Struct, frozen=True):
 
 
 class Claim(Struct):
-    """The action at the head of a lane we hold. `stopped_workers` is set when its next record stopped its worker
-    so often that it is to fail."""
+    """The action at the head of a lane we hold.
+
+    The portion takes `records_at_hand`: `portion_records`, or what its piece still holds. `stopped_workers` is
+    set when its next record stopped its worker so often that it is to fail.
+    """
 
     project: str
     id: str
@@ -56,6 +59,7 @@ class Claim(Struct):
     records_failed: int
     counts: dict[str, int]
     portion_records: int
+    records_at_hand: int
     started_by: str
     stopped_workers: bool = False
 
@@ -98,16 +102,18 @@ class Hold(Enum):
 async def held(conn: Conn, turn: LaneTurn) -> AsyncIterator[Hold]:
     """Hold the lane while the block runs, if it is free and its turn.
 
+    When it was last served is read once we hold it: whoever held it before may have served it just now.
     When the unlocking fails, the caller has to close the session: the lock may still be on it.
     """
-    parameters = {"key": turn.key, "project_id": turn.project, "lane": turn.lane}
-    row = await (await conn.execute(SQL.lane_try_lock, parameters)).fetchone()
-    assert row is not None
-    if not row.locked:
+    tried = await (await conn.execute(SQL.lane_try_lock, {"key": turn.key})).fetchone()
+    assert tried is not None
+    if not tried.locked:
         yield Hold.TAKEN
         return
     try:
-        yield Hold.OURS if row.served_at == turn.served_at else Hold.SERVED
+        parameters = {"project_id": turn.project, "lane": turn.lane}
+        served = await (await conn.execute(SQL.lane_served, parameters)).fetchone()
+        yield Hold.OURS if (served and served.served_at) == turn.served_at else Hold.SERVED
     finally:
         if not conn.broken:
             await conn.execute(SQL.lane_unlock, {"key": turn.key})
@@ -143,18 +149,16 @@ async def claim_head(conn: Conn, turn: LaneTurn, *, starter: Starter, number: in
         if head is None:
             return None
         stopped = head.started_by is not None and await _has_stopped(conn, head.started_by, starter)
-        portion, stops = next_start(
-            portion_records=min(head.portion_records, max(1, head.records_total - head.records_next)),
-            stops_alone=head.stops_alone,
-            stopped=stopped,
-        )
+        portion, stops = next_start(portion_records=head.portion_records, stops_alone=head.stops_alone, stopped=stopped)
+        at_hand = min(portion, max(1, head.piece_records or 1))
         await conn.execute(
             SQL.async_action_mark_start,
             {
                 "project_id": turn.project,
                 "id": head.id,
                 "started_by": mark,
-                "portion_records": portion,
+                # what the portion really takes: that is what may stop us, and is to be halved then
+                "portion_records": at_hand,
                 "stops_alone": stops,
             },
         )
@@ -169,6 +173,7 @@ async def claim_head(conn: Conn, turn: LaneTurn, *, starter: Starter, number: in
         records_failed=head.records_failed,
         counts=msgspec.json.decode(head.counts),
         portion_records=portion,
+        records_at_hand=at_hand,
         started_by=mark,
         stopped_workers=stops >= STOPS_ALONE_MAX,
     )

@@ -16,9 +16,12 @@ SELECT work.project_id, work.lane, lanes.served_at
  LIMIT :limit;
 
 -- name: lane_try_lock
--- Take the lane for this session, and say when it was last served.
-SELECT pg_try_advisory_lock(:key) AS locked,
-       (SELECT served_at FROM lanes WHERE project_id = :project_id AND lane = :lane) AS served_at;
+-- Take the lane for this session. Reads no table: it would read it as it was before the lock.
+SELECT pg_try_advisory_lock(:key) AS locked;
+
+-- name: lane_served
+-- When the lane that we hold was last served; none if never.
+SELECT served_at FROM lanes WHERE project_id = :project_id AND lane = :lane;
 
 -- name: lane_unlock
 SELECT pg_advisory_unlock(:key) AS unlocked;
@@ -33,8 +36,12 @@ SELECT :project_id, :lane, clock_timestamp()
 -- The action of a fifo lane that is next: the one under way, else the one that arrived first. A request whose
 -- transaction took longer can become visible with an earlier number: it must not cut in on the one under way.
 SELECT id, type, seq, records_total, records_next, records_done, records_failed, counts, portion_records,
-       started_by, stops_alone
-  FROM async_actions
+       started_by, stops_alone,
+       (SELECT p.first_record + p.records - a.records_next FROM async_action_pieces AS p
+         WHERE p.project_id = :project_id AND p.action_id = a.id AND p.first_record <= a.records_next
+         ORDER BY p.first_record DESC
+         LIMIT 1) AS piece_records
+  FROM async_actions AS a
  WHERE project_id = :project_id AND lane = :lane AND finished_at IS NULL
    AND seq = coalesce(
        (SELECT min(seq) FROM async_actions

@@ -22,7 +22,7 @@ from punchcard.bulk import lanes, signals
 from punchcard.bulk.jobs import Job
 from punchcard.bulk.portions import LaneLost, run_portion
 from punchcard.db import statements
-from punchcard.db.database import Conn, connect, deadline
+from punchcard.db.database import Conn, connect, deadline, session_limits
 from punchcard.settings import Settings
 
 SQL = statements.beside(__file__)
@@ -32,7 +32,6 @@ BACKOFF_MAX_S = 15.0
 # beyond what PostgreSQL allows a portion's statements: then the link itself is dead
 PORTION_LINK_MARGIN_S = 10.0
 SESSION_STATEMENT_S = 10.0
-CONNECTION_CHECK_MS = 5000
 
 logger = log.get(__name__)
 
@@ -68,6 +67,7 @@ class Worker:
         self._session_trouble: Trouble | None = None
         self._woken = asyncio.Event()
         self._round = lanes.Round()
+        self._done = signals.Debt(signals.DONE)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set."""
@@ -104,6 +104,8 @@ class Worker:
             worth_another_look = False
             while self._round and not worth_another_look:
                 worth_another_look = await self._serve(conn, self._round.next())
+            async with deadline(conn, SESSION_STATEMENT_S):
+                await self._done.pay(conn, all_of_it=not worth_another_look)
         except Exception as error:
             self._session_trouble = self._note_trouble(error, self._session_trouble)
             # whatever state it is in: closing it lets go of its lane lock
@@ -155,14 +157,14 @@ class Worker:
         except Exception as error:
             self._resting[place] = self._note_trouble(error, self._resting.get(place))
             if isinstance(error, pg.QueryCanceled) or conn.broken:  # perhaps too much for its time limit
-                self._unwithdrawn["portion_records"] = max(1, claim.portion_records // 2)
+                self._unwithdrawn["portion_records"] = max(1, claim.records_at_hand // 2)
             await self._withdraw(conn)
             return
         self._unwithdrawn = None
         self._resting.pop(place, None)
         if finished:
             logger.info("action_finished", type=claim.type, records=claim.records_total)
-            await signals.notify(conn, signals.DONE)
+            self._done.owe()
 
     async def _withdraw(self, conn: Conn) -> None:
         """Take our start mark back: the portion failed, and the worker is well."""
@@ -218,6 +220,7 @@ class Worker:
             if self._conn and not self._conn.broken:
                 async with deadline(self._conn, SESSION_STATEMENT_S):
                     await self._withdraw(self._conn)
+                    await self._done.pay(self._conn, all_of_it=True)
                     await self._conn.execute(SQL.worker_delete, {"id": self.id})
         await self._drop_session()
 
@@ -259,13 +262,11 @@ class Worker:
 def session_options(settings: Settings) -> dict[str, int]:
     """What PostgreSQL ends by itself: statements, waits and links of a worker that is no longer there."""
     return {
-        "statement_timeout": settings.worker_statement_ms,
-        "lock_timeout": settings.worker_lock_ms,
-        "idle_in_transaction_session_timeout": settings.worker_idle_in_transaction_ms,
+        **session_limits(
+            statement_ms=settings.worker_statement_ms,
+            lock_ms=settings.worker_lock_ms,
+            idle_in_transaction_ms=settings.worker_idle_in_transaction_ms,
+            link_ms=settings.worker_silent_ms,
+        ),
         "idle_session_timeout": settings.worker_silent_ms,
-        "client_connection_check_interval": CONNECTION_CHECK_MS,
-        "tcp_keepalives_idle": 5,
-        "tcp_keepalives_interval": 2,
-        "tcp_keepalives_count": 3,
-        "tcp_user_timeout": settings.worker_silent_ms,
     }

@@ -1,7 +1,8 @@
 """The two calls of the API that an import needs, with patience.
 
 A connection that breaks or a server that is busy is waited for, up to a limit. A request whose answer got
-lost is sent again: an import is an upsert, and the `Idempotency-Key` lets the server see the repeat.
+lost is sent again: orders that have an id or a source_id are upserted, and the `Idempotency-Key` lets a
+server that knows it see the repeat.
 """
 
 import random
@@ -53,12 +54,19 @@ class Failed(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """What an import ended with. `failed` may be cut short; the counts are complete."""
+    """What an import ended with. `failed` may be cut short; the counts are complete.
+
+    The counts behind `failed_count` are Punchcard's own; another server leaves them out.
+    """
 
     message: str = ""
     failed: list[Failed] = []
     done_count: int = 0
     failed_count: int = 0
+    created_count: int = 0
+    updated_count: int = 0
+    unchanged_count: int = 0
+    invalid_ordered_at_count: int = 0
 
 
 class Action(msgspec.Struct):
@@ -84,6 +92,11 @@ class Patience:
 
     limit_s: float = 600.0
     first_pause_s: float = 0.5
+
+
+def address(url: str) -> str:
+    """The address of a server, which users write without its scheme, or with the API's `/v1` behind it, too."""
+    return (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1")
 
 
 class Api:

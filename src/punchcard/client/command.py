@@ -1,7 +1,8 @@
 """`punchcard import FILE …`: reads the files one after another and imports them over the public API.
 
 The exit code tells a script how it went: 0 everything is in, 1 some orders or lines are not, 2 it could
-not be done (usage, connection, keys), 130 stopped by Ctrl-C. Running it again is always harmless.
+not be done (usage, connection, keys), 130 stopped by Ctrl-C. Running it again updates the orders that have
+an id or a source_id, and adds the others again.
 """
 
 import os
@@ -13,9 +14,9 @@ from typing import BinaryIO, TextIO, cast
 
 from punchcard.client import importer, readers
 from punchcard.client.api import Api, ImportStopped, Patience
-from punchcard.client.importer import Importer
+from punchcard.client.importer import Counts, Importer
 from punchcard.client.inputs import DAMAGED, STDIN, Input, Order, Tally, Unreadable
-from punchcard.client.progress import Display, display
+from punchcard.client.progress import Display, counted, display
 
 ALL_IN, SOME_FAILED, NOT_DONE, INTERRUPTED = 0, 1, 2, 130
 _ARRAY_BRACKETS_BYTES = 2
@@ -38,7 +39,7 @@ def run(
 ) -> int:
     """Import `files` (`-` is standard input), tell `out` how it goes, and return the exit code."""
     if trouble := _usage(files, file_format, min(batch_orders, batch_bytes, in_flight)):
-        print(trouble, file=out, flush=True)
+        print(f"punchcard: {trouble}", file=out, flush=True)
         return NOT_DONE
     sources = _Sources(files, cast("readers.Format | None", file_format), batch_bytes - _ARRAY_BRACKETS_BYTES, stdin)
     started = time.monotonic()
@@ -56,7 +57,7 @@ def run(
                 )
             )
         except ImportStopped as error:
-            shown.say(str(error))
+            shown.say(f"punchcard: {error}")
             return NOT_DONE
         run = Importer(
             api,
@@ -69,7 +70,8 @@ def run(
             failures_shown=failures_shown,
         )
         code = _import(run, sources, shown)
-        _summarize(run, sources.tally, time.monotonic() - started, shown)
+        if code != NOT_DONE or run.counts.requests:
+            _summarize(run.counts, sources.tally, time.monotonic() - started, shown)
         return code
 
 
@@ -78,11 +80,11 @@ def _import(run: Importer, sources: "_Sources", shown: Display) -> int:
         with shown:
             run.run(sources.read())
     except KeyboardInterrupt:
-        shown.say("Stopped. Importing the same files again is harmless: orders are updated, not doubled.")
+        shown.say("Stopped. Import the same files again to go on: orders with an id or source_id are not doubled.")
         _tell_in_flight(run, shown)
         return INTERRUPTED
     except ImportStopped as error:
-        shown.say(str(error))
+        shown.say(f"punchcard: {error}")
         _tell_in_flight(run, shown)
         return NOT_DONE
     return SOME_FAILED if run.counts.failed or run.counts.unreadable else ALL_IN
@@ -92,20 +94,32 @@ def _tell_in_flight(run: Importer, shown: Display) -> None:
     if run.in_flight:
         orders = sum(len(accepted.places) for accepted in run.in_flight)
         ids = ", ".join(accepted.action_id for accepted in run.in_flight)
-        shown.say(f"{orders:,} more orders are accepted, the server goes on with them: {ids}")
+        shown.say(f"{counted(orders, 'more order')} accepted, the server goes on with them: {ids}")
 
 
-def _summarize(run: Importer, tally: Tally, elapsed_s: float, shown: Display) -> None:
-    counts = run.counts
+def _summarize(counts: Counts, tally: Tally, elapsed_s: float, shown: Display) -> None:
     rate = counts.imported / max(elapsed_s, 0.001)
     shown.say(
-        f"{counts.imported:,} orders imported, {counts.failed:,} failed, {counts.unreadable:,} unreadable"
-        f" in {elapsed_s:,.1f} s ({rate:,.0f} orders/s)"
+        f"{counted(counts.imported, 'order')} in{_effects(counts)}, {counts.failed:,} failed,"
+        f" {counts.unreadable:,} unreadable in {elapsed_s:,.1f} s ({rate:,.0f} orders/s)"
     )
     for reason, count in tally.skipped.most_common():
-        shown.say(f"{count:,} lines skipped, {reason}")
+        shown.say(f"{counted(count, 'line')} skipped, {reason}")
     if tally.rounded_prices:
-        shown.say(f"{tally.rounded_prices:,} prices rounded to whole pence")
+        shown.say(f"{counted(tally.rounded_prices, 'price')} rounded to whole pence")
+    if counts.invalid_ordered_at:
+        shown.say(f"{counted(counts.invalid_ordered_at, 'ordered_at date')} could not be read: ISO 8601 is expected")
+    if tally.unnamed:
+        has, them = ("has", "it") if tally.unnamed == 1 else ("have", "them")
+        orders = counted(tally.unnamed, "order")
+        shown.say(f"{orders} {has} neither id nor source_id: importing {them} again adds {them} again")
+
+
+def _effects(counts: Counts) -> str:
+    """` (2 new, 1 changed)`; nothing for a server that does not tell."""
+    effects = {"new": counts.created, "changed": counts.updated, "unchanged": counts.unchanged}
+    told = ", ".join(f"{count:,} {effect}" for effect, count in effects.items() if count)
+    return f" ({told})" if told else ""
 
 
 def _usage(files: list[str], file_format: str | None, smallest: int) -> str | None:

@@ -31,11 +31,16 @@ _TEXT_SHOWN_MAX = 500
 
 @dataclass
 class Counts:
-    """Where an import stands. `taken_bytes` is how much of the files has been dealt with, as far as that is known."""
+    """Where an import stands: orders `read` from the first `taken_bytes` of the files, and what became of them."""
 
+    read: int = 0
     imported: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
     failed: int = 0
     unreadable: int = 0
+    invalid_ordered_at: int = 0
     requests: int = 0
     taken_bytes: int = 0
 
@@ -73,7 +78,6 @@ class InFlight:
 
     action_id: str
     places: list[str]
-    taken_bytes: int
 
 
 class _SourceId(msgspec.Struct):
@@ -116,6 +120,7 @@ class Importer:
             if isinstance(item, Unreadable):
                 self._unreadable(item)
                 continue
+            self.counts.read += 1
             full = len(batch.orders) == self._batch_orders
             if batch.orders and (full or batch.size_bytes + len(item.body) + 1 > self._batch_bytes):
                 self._send(batch)
@@ -145,8 +150,8 @@ class Importer:
 
     def _accepted(self, action_id: str, batch: Batch) -> None:
         self.counts.requests += 1
-        self.in_flight.append(InFlight(action_id, [order.place for order in batch.orders], self._taken()))
-        self._moved(self.counts)
+        self.in_flight.append(InFlight(action_id, [order.place for order in batch.orders]))
+        self._tell()
         while len(self.in_flight) >= self._in_flight_max:
             self._await_oldest()
 
@@ -162,8 +167,7 @@ class Importer:
         if not path or int(path[1]) >= len(batch.orders) or batch.removals == _REMOVALS_MAX:
             return self._reduced(batch, details)
         order = batch.orders.pop(int(path[1]))
-        within_order = details[: path.start()] + details[path.end() :]
-        self._failed(order.place, _source_id(order), within_order)
+        self._failed(order.place, _source_id(order), _within_order(details))
         batch.removals += 1
         return [batch]
 
@@ -174,7 +178,7 @@ class Importer:
         self._refused_alone += 1
         if self._refused_alone == _HOPELESS and not self.counts.requests:
             raise ImportStopped(f"The server refuses every order: {reason}")
-        self._failed(batch.orders[0].place, _source_id(batch.orders[0]), reason)
+        self._failed(batch.orders[0].place, _source_id(batch.orders[0]), _within_order(reason))
         return []
 
     def _await_oldest(self) -> None:
@@ -182,18 +186,25 @@ class Importer:
         oldest = self.in_flight[0]
         try:
             while not (action := self._api.action(oldest.action_id)).ended:
-                self._moved(self.counts)
+                self._tell()
         except (RequestRefused, RequestTooLarge) as error:
             raise ImportStopped(f"The server refuses to tell about {oldest.action_id}: {error}") from error
         self.in_flight.popleft()
         self._count(oldest, action)
-        self.counts.taken_bytes = oldest.taken_bytes
+        self._tell()
+
+    def _tell(self) -> None:
+        self.counts.taken_bytes = self._taken()
         self._moved(self.counts)
 
     def _count(self, request: InFlight, action: Action) -> None:
         """Count every order of an ended action, also those that its result says nothing about."""
         result = action.result or Result(message=f"the action ended as {action.status} without a result")
         self.counts.imported += result.done_count
+        self.counts.created += result.created_count
+        self.counts.updated += result.updated_count
+        self.counts.unchanged += result.unchanged_count
+        self.counts.invalid_ordered_at += result.invalid_ordered_at_count
         for failed in result.failed:
             known = failed.index is not None and 0 <= failed.index < len(request.places)
             self._failed(
@@ -222,6 +233,11 @@ class Importer:
             self._say("".join(sign if sign.isprintable() else "?" for sign in text))
         elif self._failures_shown == -1:
             self._say("More failures are counted and not shown.")
+
+
+def _within_order(details: str) -> str:
+    """The details without the index of the order: it counts within a request, which the user never sees."""
+    return _PATH.sub("", details, count=1)
 
 
 def _source_id(order: Order) -> str | None:

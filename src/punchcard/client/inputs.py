@@ -49,12 +49,16 @@ class Unreadable:
 
 @dataclass
 class Tally:
-    """What became of the lines of an Online Retail file; each line is counted in exactly one of the first three."""
+    """What became of the lines of an Online Retail file; each line is counted in exactly one of the first three.
+
+    Of JSON `unnamed` counts the orders with neither id nor source_id.
+    """
 
     items: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     unreadable: int = 0
     rounded_prices: int = 0
+    unnamed: int = 0
 
 
 class _Rejoined(io.RawIOBase):

@@ -148,7 +148,9 @@ def parse(raw: bytes | None) -> Line:
         raise LineUnreadable(f"the line is longer than {LINE_BYTES_MAX:,} bytes")
     try:
         fields = next(csv.reader([raw.decode()], strict=True), [])
-    except (csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise LineUnreadable("not UTF-8") from error
+    except csv.Error as error:
         raise LineUnreadable(str(error)) from error
     if len(fields) != HEADER.count(b",") + 1:
         raise LineUnreadable(f"the line has {len(fields)} columns")
@@ -193,7 +195,7 @@ def _ordered_at(text: str) -> str:
     try:
         return datetime.fromisoformat(text).isoformat(timespec="seconds")
     except ValueError as error:
-        raise LineUnreadable(f"InvoiceDate is no date: {text!r}") from error
+        raise LineUnreadable(f"InvoiceDate is not of the form YYYY-MM-DD HH:MM:SS: {text!r}") from error
 
 
 class _Book:

@@ -25,6 +25,12 @@ Conn: TypeAlias = psycopg.AsyncConnection[Any]
 POOL_WAIT_S = 10.0
 CONNECT_TIMEOUT_S = 10
 API_STATEMENT_TIMEOUT_MS = 30_000
+# nothing that a request locks is locked for longer than a portion takes
+API_LOCK_TIMEOUT_MS = 10_000
+# between two statements of a request nothing is waited for but the event loop
+API_IDLE_IN_TRANSACTION_MS = 15_000
+API_LINK_DEAD_MS = 10_000
+CONNECTION_CHECK_MS = 5000
 API_REQUEST_DATABASE_S = 35.0
 # A link that went dead is noticed by the kernel after idle + interval x count seconds.
 KEEPALIVES = {"keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3", "tcp_user_timeout": "10000"}
@@ -64,13 +70,34 @@ async def connect(dsn: str, *, part: str, options: Mapping[str, str | int] | Non
     )
 
 
+def session_limits(*, statement_ms: int, lock_ms: int, idle_in_transaction_ms: int, link_ms: int) -> dict[str, int]:
+    """What PostgreSQL ends by itself: statements, waits and links of a process that is no longer there."""
+    return {
+        "statement_timeout": statement_ms,
+        "lock_timeout": lock_ms,
+        "idle_in_transaction_session_timeout": idle_in_transaction_ms,
+        "client_connection_check_interval": CONNECTION_CHECK_MS,
+        "tcp_keepalives_idle": 5,
+        "tcp_keepalives_interval": 2,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": link_ms,
+    }
+
+
 class Database:
     """A pool of sessions for one API process."""
 
     def __init__(self, dsn: str, *, pool_max: int) -> None:
         self.dsn = dsn
+        limits = session_limits(
+            statement_ms=API_STATEMENT_TIMEOUT_MS,
+            lock_ms=API_LOCK_TIMEOUT_MS,
+            idle_in_transaction_ms=API_IDLE_IN_TRANSACTION_MS,
+            link_ms=API_LINK_DEAD_MS,
+        )
+        # no idle_session_timeout: sessions of a pool may be idle
         self._pool: AsyncConnectionPool[Conn] = AsyncConnectionPool(
-            conninfo(dsn, part="api", options={"statement_timeout": API_STATEMENT_TIMEOUT_MS}),
+            conninfo(dsn, part="api", options=limits),
             min_size=1,
             max_size=pool_max,
             timeout=POOL_WAIT_S,

@@ -16,6 +16,8 @@ from punchcard.errors import ApiError, InvalidPayload, Overloaded, PayloadTooLar
 DRAIN_BYTES_MAX = 256 * 1024 * 1024
 # A client that has vanished without a goodbye must not hold its share of the budget for long.
 SILENCE_SECONDS_MAX = 30.0
+# Nor may one that sends a byte now and then: after that time, a body has to have come at this pace.
+BYTES_PER_SECOND_MIN = 256 * 1024
 LARGE_BODY_BYTES = 8 * 1024 * 1024
 _DECODE_WINDOW = 1024 * 1024
 _M_MMAP_THRESHOLD = -3
@@ -32,7 +34,7 @@ class UnsupportedMediaType(ApiError):
 
 
 class BodyTimeout(ApiError):
-    """The client stopped sending in the middle of its body."""
+    """The client stopped sending in the middle of its body, or sends it too slowly."""
 
     status = 408
     key = "request_timeout"
@@ -53,11 +55,17 @@ class BodyBudget:
     """How many bytes of bodies this process holds at a time. Bodies beyond it are refused with 429, not queued."""
 
     def __init__(
-        self, *, body_bytes_max: int, in_flight_bytes_max: int, silence_seconds_max: float = SILENCE_SECONDS_MAX
+        self,
+        *,
+        body_bytes_max: int,
+        in_flight_bytes_max: int,
+        silence_seconds_max: float = SILENCE_SECONDS_MAX,
+        bytes_per_second_min: int = BYTES_PER_SECOND_MIN,
     ) -> None:
         self._body_bytes_max = body_bytes_max
         self._in_flight_bytes_max = in_flight_bytes_max
         self._silence_seconds_max = silence_seconds_max
+        self._bytes_per_second_min = bytes_per_second_min
         self._held = 0
         self._large_body_turn = asyncio.Lock()
 
@@ -97,16 +105,27 @@ class BodyBudget:
         return more
 
     async def _chunks(self, receive: Receive) -> AsyncIterator[bytes]:
-        """What arrives. Raises `InvalidPayload` when the client breaks off, `BodyTimeout` when it falls silent."""
-        more = True
+        """What arrives. Raises `InvalidPayload` if the client breaks off, `BodyTimeout` if it is silent or dribbles.
+
+        The time for all of it grows with what has arrived, not with what was announced: that costs nothing to say.
+        """
+        clock = asyncio.get_running_loop().time
+        began, received, more = clock(), 0, True
         while more:
+            silent_at = clock() + self._silence_seconds_max
+            late_at = began + self._silence_seconds_max + received / self._bytes_per_second_min
             try:
-                async with asyncio.timeout(self._silence_seconds_max):
+                async with asyncio.timeout_at(min(silent_at, late_at)):
                     message: Any = await receive()
             except TimeoutError:
-                raise BodyTimeout(f"Nothing of the body arrived for {self._silence_seconds_max:g} seconds") from None
+                if silent_at <= late_at:
+                    complaint = f"Nothing of the body arrived for {self._silence_seconds_max:g} seconds"
+                else:
+                    complaint = f"The body arrived slower than {self._bytes_per_second_min} bytes a second"
+                raise BodyTimeout(complaint) from None
             if message["type"] == "http.disconnect":
                 raise InvalidPayload("The body ended before it was complete")
+            received += len(message["body"])
             yield message["body"]
             more = message["more_body"]
 

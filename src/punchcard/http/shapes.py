@@ -122,6 +122,11 @@ def _check_value(value: Any, path: str, key: str, depth: int) -> None:
             _check_value(element, path, key, depth + 1)
 
 
+def holds_nul(encoded: bytes) -> bool:
+    """Whether JSON that we encoded holds a NUL character: much faster than a look at every value."""
+    return b"\\u0000" in encoded.replace(rb"\\", b"")  # a backslash in a text is written as two
+
+
 def refuse_nul(value: Any, path: str) -> None:
     """Refuse a NUL character in any string below `path`: PostgreSQL stores none."""
     place = _place_of_nul(value)

@@ -1,0 +1,115 @@
+"""What a worker does around its portions: the lane's turn, the size it notes, and whom it tells."""
+
+import asyncio
+
+import pytest
+
+from punchcard.bulk import lanes, signals
+from punchcard.db.database import Conn, connect
+from tests.bulk.kinds import Tried, records
+from tests.bulk.queue import Queue, in_loop, quick, until
+
+WIDE = b'{"n":%d,"pad":"' + b"x" * 1_100_000 + b'"}'
+
+
+@in_loop
+async def test_a_lane_served_just_before_we_took_it_is_not_ours(workerless: str) -> None:
+    """Also when it was served after our statement that takes the lane had begun."""
+    async with Queue.opened(workerless) as queue, await connect(workerless, part="test") as conn:
+        turn = lanes.LaneTurn(queue.project, "fifo", None)
+        execute = conn.execute
+
+        async def served_meanwhile(query: bytes, *arguments: object, **options: object) -> object:
+            cursor = await execute(query, *arguments, **options)  # type: ignore[call-overload]
+            if b"pg_try_advisory_lock" in query:
+                await queue.conn.execute(lanes.SQL.lane_serve, {"project_id": queue.project, "lane": "fifo"})
+            return cursor
+
+        conn.execute = served_meanwhile  # type: ignore[assignment]
+        async with lanes.held(conn, turn) as hold:
+            assert hold is lanes.Hold.SERVED
+
+
+@in_loop
+async def test_the_noted_size_is_what_the_piece_holds(workerless: str) -> None:
+    """A record alone in its piece is found after three deaths, and does not make later portions small."""
+    async with Queue.opened(workerless) as queue, await connect(workerless, part="test") as conn:
+        job = Tried(portion_records=1000)
+        action = await queue.schedule(job, [WIDE % 0, WIDE % 1, *records(50)])
+        started = await queue.value("SELECT extract(epoch FROM pg_postmaster_start_time())::text")
+        turn, deaths = lanes.LaneTurn(queue.project, job.lane, None), 0
+        while True:
+            us = lanes.Starter(f"worker_{deaths}", started, 3000)  # the one before is gone
+            claim = await lanes.claim_head(conn, turn, starter=us, number=1)
+            assert claim is not None
+            if deaths == 0:
+                assert (claim.portion_records, claim.records_at_hand) == (1000, 1)
+            assert (await queue.action(action)).portion_records == 1
+            if claim.stopped_workers:
+                break
+            deaths += 1
+        assert deaths == lanes.STOPS_ALONE_MAX
+
+
+@in_loop
+async def test_who_waits_is_told_once_for_many_and_while_no_lane_is_held(
+    workerless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    notify = signals.notify
+
+    async def noted(conn: Conn, channel: signals.Channel) -> None:
+        held.append(await queue.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))
+        await notify(conn, channel)
+
+    monkeypatch.setattr(signals, "notify", noted)
+    monkeypatch.setattr(signals, "NOTIFY_INTERVAL_S", 60)
+    async with Queue.opened(workerless) as queue:
+        job = Tried()
+        actions = [await queue.schedule(job, records(1, f"{no}")) for no in range(20)]
+        async with queue.working(job, quick(poll_ms=60_000, worker_silent_ms=120_000)):
+            for action in actions:
+                await queue.finished(action)
+            await until(lambda: _has(held, 2))
+    assert held == [0, 0]  # at the first, and before the worker rests
+
+
+async def _has(found: list[int], count: int) -> bool:
+    return len(found) >= count
+
+
+@in_loop
+async def test_a_listener_wakes_once_for_a_burst(workerless: str) -> None:
+    async with await connect(workerless, part="test") as conn:
+        listener = signals.Listener(workerless, signals.DONE, part="test")
+        listener.start()
+        await until(lambda: _generation(listener))
+        for _ in range(100):
+            await signals.notify(conn, signals.DONE)
+        await asyncio.sleep(4 * 0.05)
+        assert 2 <= listener.generation <= 10
+        generation = listener.generation
+        await asyncio.sleep(4 * 0.05)
+        assert listener.generation == generation
+        await listener.stop()
+
+
+async def _generation(listener: signals.Listener) -> int:
+    return listener.generation
+
+
+@in_loop
+async def test_a_listener_survives_any_error(workerless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [OSError("no route"), RuntimeError("a mistake of ours")]
+
+    async def failing(dsn: str, *, part: str) -> Conn:
+        if failures:
+            raise failures.pop()
+        return await connect(dsn, part=part)
+
+    monkeypatch.setattr(signals, "connect", failing)
+    monkeypatch.setattr(signals, "RECONNECT_S", 0.01)
+    listener = signals.Listener(workerless, signals.DONE, part="test")
+    listener.start()
+    await until(lambda: _generation(listener), 5)
+    await listener.stop()
