@@ -8,7 +8,6 @@ without indexes: the least that storing them can cost.
 
 import time
 from statistics import median
-from typing import Any
 
 import psycopg
 from msgspec import Struct
@@ -17,7 +16,6 @@ from psycopg import sql
 from benchmarks import orders
 from punchcard import ids
 from punchcard.bulk import async_actions, lanes
-from punchcard.bulk.lanes import LaneTurn
 from punchcard.bulk.portions import run_portion
 from punchcard.db.database import Conn, connect
 from punchcard.orders.imports import OrdersImport, read_orders
@@ -66,22 +64,18 @@ async def _import(conn: Conn, project: str, records: list[bytes], settings: Sett
     job = OrdersImport()
     async with conn.transaction():
         await async_actions.schedule(conn, project, job, records=records, request_id="v-bench")
+    lanes_with_work = lanes.Round()
     started, number, finished = time.perf_counter(), 0, False
     while not finished:
-        row = await (await conn.execute(lanes.SQL.lane_try_lock, _lane(project))).fetchone()
-        assert row is not None
-        turn = LaneTurn(project, job.lane, row.served_at)
-        claim = await lanes.claim_head(conn, turn, starter=BENCH, number=number)
-        assert claim is not None
-        finished = await run_portion(conn, claim, {job.type: job}, settings)
-        await conn.execute(lanes.SQL.lane_unlock, {"key": turn.key})
+        await lanes_with_work.read(conn)
+        turn = lanes_with_work.next()
+        async with lanes.held(conn, turn) as hold:
+            assert hold is lanes.Hold.OURS
+            claim = await lanes.claim_head(conn, turn, starter=BENCH, number=number)
+            assert claim is not None
+            finished = await run_portion(conn, claim, {job.type: job}, settings)
         number += 1
     return time.perf_counter() - started
-
-
-def _lane(project: str) -> dict[str, Any]:
-    turn = LaneTurn(project, OrdersImport.lane, None)
-    return {"key": turn.key, "project_id": project, "lane": turn.lane}
 
 
 def _copy_rows(conn: psycopg.Connection, project: str) -> float:
