@@ -19,7 +19,7 @@ from tests.serving.running import nothing_left, running
 PASSWORD = "pa55-of-the-operator"
 
 pytestmark = pytest.mark.skipif(
-    POSTGRES_15 not in os.environ, reason=f"{POSTGRES_15} does not name the programs of a PostgreSQL 15"
+    not os.environ.get(POSTGRES_15), reason=f"{POSTGRES_15} does not name the programs of a PostgreSQL 15"
 )
 
 
