@@ -61,6 +61,10 @@ CREATE TABLE async_actions (
     started_by text,
     stops_alone integer NOT NULL DEFAULT 0,
     result jsonb,
+    dry_run boolean NOT NULL DEFAULT false,
+    parameters jsonb NOT NULL DEFAULT '{}'::jsonb,
+    cursor jsonb,
+    emptied_at timestamp with time zone,
     CONSTRAINT async_actions_pkey PRIMARY KEY (project_id, id),
     CONSTRAINT async_actions_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE,
     CONSTRAINT async_actions_check CHECK (((records_next >= 0) AND (records_next <= records_total))),
@@ -76,6 +80,7 @@ CREATE TABLE async_actions (
     CONSTRAINT async_actions_status_check CHECK ((status = ANY (ARRAY['ENQUEUED'::text, 'IN_PROGRESS'::text, 'DONE'::text, 'FAILED'::text])))
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
 CREATE UNIQUE INDEX async_actions_created ON async_actions USING btree (project_id, created_at);
+CREATE INDEX async_actions_kept ON async_actions USING btree (project_id, finished_at) WHERE ((finished_at IS NOT NULL) AND (emptied_at IS NULL));
 CREATE INDEX async_actions_under_way ON async_actions USING btree (project_id, lane, seq) WHERE ((finished_at IS NULL) AND (started_at IS NOT NULL));
 CREATE INDEX async_actions_waiting ON async_actions USING btree (project_id, lane, seq) WHERE (finished_at IS NULL);
 
@@ -102,16 +107,44 @@ CREATE TABLE customers (
     CONSTRAINT customers_orders_total_amount_check CHECK ((orders_total_amount >= 0)),
     CONSTRAINT customers_orders_total_count_check CHECK ((orders_total_count >= 0))
 ) WITH (fillfactor=85);
+CREATE INDEX customers_city ON customers USING btree (project_id, "left"((address ->> 'city'::text), 60), created_at) WHERE ((address ->> 'city'::text) IS NOT NULL);
 CREATE UNIQUE INDEX customers_created ON customers USING btree (project_id, created_at);
+CREATE INDEX customers_email ON customers USING btree (project_id, email, created_at) WHERE (email IS NOT NULL);
+CREATE INDEX customers_name ON customers USING btree (project_id, "left"(name, 60), created_at) WHERE (name IS NOT NULL);
 CREATE UNIQUE INDEX customers_source ON customers USING btree (project_id, source_id);
+CREATE INDEX customers_updated ON customers USING btree (project_id, COALESCE(updated_at, created_at), id);
+
+CREATE TABLE idempotency_keys (
+    project_id text NOT NULL STATISTICS 0,
+    key text NOT NULL,
+    fingerprint bytea NOT NULL,
+    answer bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (project_id, key),
+    CONSTRAINT idempotency_keys_fingerprint_check CHECK ((length(fingerprint) = 32))
+);
+CREATE INDEX idempotency_keys_created ON idempotency_keys USING btree (project_id, created_at);
 
 CREATE TABLE lanes (
     project_id text NOT NULL STATISTICS 0,
     lane text NOT NULL,
     served_at timestamp with time zone NOT NULL,
+    record_us double precision,
     CONSTRAINT lanes_pkey PRIMARY KEY (project_id, lane),
     CONSTRAINT lanes_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
+
+CREATE TABLE metadata_schemas (
+    project_id text NOT NULL STATISTICS 0,
+    id text NOT NULL,
+    related_object text NOT NULL,
+    properties jsonb NOT NULL DEFAULT '{}'::jsonb,
+    allow_defined_only boolean NOT NULL DEFAULT false,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone,
+    CONSTRAINT metadata_schemas_pkey PRIMARY KEY (project_id, id)
+);
+CREATE UNIQUE INDEX metadata_schemas_object ON metadata_schemas USING btree (project_id, related_object);
 
 CREATE TABLE orders (
     project_id text NOT NULL STATISTICS 0,
@@ -138,7 +171,9 @@ CREATE TABLE orders (
 ) WITH (fillfactor=90);
 CREATE UNIQUE INDEX orders_created ON orders USING btree (project_id, created_at);
 CREATE INDEX orders_customer ON orders USING btree (project_id, customer_id, COALESCE(ordered_at, created_at), created_at) WHERE ((customer_id IS NOT NULL) AND (status = ANY (ARRAY['PAID'::text, 'FULFILLED'::text])));
+CREATE INDEX orders_placed ON orders USING btree (project_id, COALESCE(ordered_at, created_at), id);
 CREATE UNIQUE INDEX orders_source ON orders USING btree (project_id, source_id);
+CREATE INDEX orders_updated ON orders USING btree (project_id, COALESCE(updated_at, created_at), id);
 
 CREATE TABLE products (
     project_id text NOT NULL STATISTICS 0,
@@ -156,6 +191,7 @@ CREATE TABLE products (
 ) WITH (fillfactor=85);
 CREATE UNIQUE INDEX products_created ON products USING btree (project_id, created_at);
 CREATE UNIQUE INDEX products_source ON products USING btree (project_id, source_id);
+CREATE INDEX products_updated ON products USING btree (project_id, COALESCE(updated_at, created_at), id);
 
 CREATE TABLE projects (
     id text NOT NULL,
@@ -165,6 +201,14 @@ CREATE TABLE projects (
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT projects_pkey PRIMARY KEY (id)
 );
+
+CREATE TABLE row_totals (
+    project_id text NOT NULL STATISTICS 0,
+    resource text NOT NULL,
+    slot smallint NOT NULL,
+    total bigint NOT NULL,
+    CONSTRAINT row_totals_pkey PRIMARY KEY (project_id, resource, slot)
+) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
 
 CREATE TABLE segment_inbox (
     project_id text NOT NULL STATISTICS 0,
@@ -194,6 +238,7 @@ CREATE TABLE skus (
 CREATE UNIQUE INDEX skus_created ON skus USING btree (project_id, created_at);
 CREATE INDEX skus_product ON skus USING btree (project_id, product_id, created_at);
 CREATE UNIQUE INDEX skus_source ON skus USING btree (project_id, source_id);
+CREATE INDEX skus_updated ON skus USING btree (project_id, product_id, COALESCE(updated_at, created_at), id);
 
 CREATE TABLE workers (
     id text NOT NULL,
