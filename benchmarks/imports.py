@@ -16,7 +16,7 @@ from psycopg import sql
 from benchmarks import orders
 from punchcard import ids
 from punchcard.bulk import async_actions, lanes
-from punchcard.bulk.portions import run_portion
+from punchcard.bulk.portions import Aside, run_portion
 from punchcard.db.database import Conn, connect
 from punchcard.orders.imports import OrdersImport, read_orders
 from punchcard.projects import projects
@@ -61,7 +61,7 @@ async def _round(conn: Conn, dsn: str, settings: Settings) -> Round:
 
 async def _import(conn: Conn, project: str, records: list[bytes], settings: Settings) -> float:
     """Seconds from the first claim to the last commit; accepting is not part of it."""
-    job = OrdersImport()
+    job, aside = OrdersImport(), Aside()
     async with conn.transaction():
         await async_actions.schedule(conn, project, job, records=records, request_id="v-bench")
     lanes_with_work = lanes.Round()
@@ -73,7 +73,7 @@ async def _import(conn: Conn, project: str, records: list[bytes], settings: Sett
             assert hold is lanes.Hold.OURS
             claim = await lanes.claim_head(conn, turn, starter=BENCH, number=number)
             assert claim is not None
-            finished = await run_portion(conn, claim, {job.type: job}, settings)
+            finished = await run_portion(conn, claim, {job.type: job}, settings, aside)
         number += 1
     return time.perf_counter() - started
 

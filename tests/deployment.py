@@ -66,6 +66,8 @@ class Deployment:
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PUNCHCARD_")}
         kept.pop("DATABASE_URL", None)
+        # where the import client keeps its journals
+        kept["XDG_STATE_HOME"] = str(self.folder / "state")
         return kept | self._environment
 
     def launch(self) -> None:

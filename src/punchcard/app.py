@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from punchcard.bulk import async_actions, health, signals
+from punchcard.bulk import async_actions, failures, health, signals
 from punchcard.bulk.jobs import Job
 from punchcard.bulk.worker import Worker
 from punchcard.customers import customers
@@ -19,9 +19,11 @@ from punchcard.db.database import Database
 from punchcard.http import answers, openapi
 from punchcard.http.authentication import authenticated_project
 from punchcard.http.bodies import BodyBudget, drained, return_freed_bodies
+from punchcard.metadata_schemas import metadata_schemas
 from punchcard.orders import imports, orders
 from punchcard.orders.imports import OrdersImport
 from punchcard.orders.orders import OrderIn
+from punchcard.orders.redating import OrdersRedating
 from punchcard.products import products
 from punchcard.settings import Settings
 
@@ -30,13 +32,15 @@ ROUTES = [
     *imports.ROUTES,
     *customers.ROUTES,
     *products.ROUTES,
+    *metadata_schemas.ROUTES,
     *async_actions.ROUTES,
+    *failures.ROUTES,
     *health.ROUTES,
     *openapi.ROUTES,
 ]
 # bodies that handlers read themselves, for the description
 BODIES = {"import-orders": openapi.Body(list[OrderIn], imports.EXAMPLE)}
-JOBS: tuple[Job, ...] = (OrdersImport(),)
+JOBS: tuple[Job, ...] = (OrdersImport(), OrdersRedating())
 
 
 def build_api(settings: Settings, dsn: str, stop: asyncio.Event) -> ASGIApp:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import click
 import httpx
@@ -13,13 +13,16 @@ import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from punchcard import __version__, demo, log, processes
+from punchcard import __version__, demo, ids, log, processes
 from punchcard import settings as configuration
 from punchcard.client import api as import_api
 from punchcard.client import command as import_command
+from punchcard.client import journal as import_journal
+from punchcard.client import mapping_files
 from punchcard.db import embedded, migrate
 from punchcard.db.database import Conn, connect
 from punchcard.errors import PunchcardError
+from punchcard.metadata_schemas import definitions, metadata_schemas
 from punchcard.projects import projects
 from punchcard.settings import Settings
 
@@ -189,6 +192,81 @@ def projects_create(name: str, config: Path | None, **arguments: Any) -> None:
     click.echo(_in_transaction(dsn, lambda conn: projects.create_project(conn, name)))
 
 
+@projects_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
+@data_option
+@database_option
+@config_option
+def projects_list(as_json: bool, config: Path | None, **arguments: Any) -> None:
+    """Print all projects, the oldest first: id, zone, metadata key of the order date, name."""
+    found = _in_transaction(_dsn(_settings(config, arguments, part="cli")), projects.list_projects)
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        for project in found:
+            click.echo(f"{project.id}  {project.timezone:<20}  {project.ordered_at_key:<16}  {project.name}")
+
+
+@projects_group.command("show")
+@click.argument("project_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@data_option
+@database_option
+@config_option
+def projects_show(project_id: str, as_json: bool, config: Path | None, **arguments: Any) -> None:
+    """Print a project and its settings."""
+    dsn = _dsn(_settings(config, arguments, part="cli"))
+    found = _in_transaction(dsn, lambda conn: projects.get_project(conn, project_id))
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        _echo_project(found)
+
+
+@projects_group.command("update")
+@click.argument("project_id", metavar="ID")
+@click.option("--name", help="What the project is called.")
+@click.option("--timezone", metavar="ZONE", help="The zone of dates without one, such as Europe/Warsaw.")
+@click.option("--ordered-at-key", metavar="KEY", help="The order metadata key that says when an order was placed.")
+@data_option
+@database_option
+@config_option
+def projects_update(
+    project_id: str,
+    name: str | None,
+    timezone: str | None,
+    ordered_at_key: str | None,
+    config: Path | None,
+    **arguments: Any,
+) -> None:
+    """Change settings of a project, and print it.
+
+    Another zone or key has `ordered_at` of all stored orders computed anew, as a job of the project's queue.
+    """
+    if name is None and timezone is None and ordered_at_key is None:
+        raise click.UsageError("name what is to change: --name, --timezone or --ordered-at-key")
+    dsn = _dsn(_settings(config, arguments, part="cli"))
+    updated = _in_transaction(
+        dsn,
+        lambda conn: projects.update_project(
+            conn,
+            project_id,
+            name=name,
+            timezone=timezone,
+            ordered_at_key=ordered_at_key,
+            request_id=ids.request_id(),
+        ),
+    )
+    _echo_project(updated.project)
+    if updated.redating_action_id is not None:
+        click.echo(f"{'redating':<16}{updated.redating_action_id}")
+
+
+def _echo_project(project: projects.Project) -> None:
+    for name, value in msgspec.to_builtins(project).items():
+        click.echo(f"{name:<16}{value}")
+
+
 @cli.group("keys")
 def keys_group() -> None:
     """Key pairs of a project."""
@@ -207,7 +285,67 @@ def keys_create(project: str, name: str, config: Path | None, **arguments: Any) 
     click.echo(f"application_id     {pair.id}\napplication_token  {pair.token}")
 
 
+# ---- metadata schemas --------------------------------------------------------------------------
+
+project_option = click.option("--project", required=True, metavar="ID", help="The project's id.")
+
+
+@cli.group("metadata-schemas")
+def metadata_schemas_group() -> None:
+    """Which metadata a project's records may carry."""
+
+
+@metadata_schemas_group.command("apply")
+@click.argument("file", type=click.File("rb"))
+@project_option
+@data_option
+@database_option
+@config_option
+def metadata_schemas_apply(file: BinaryIO, project: str, config: Path | None, **arguments: Any) -> None:
+    """Define what FILE says: a schema, an array of them, or what `show` prints; `-` reads standard input.
+
+    A definition replaces its namesake; definitions that FILE does not name stay as they are.
+    """
+    dsn = _dsn(_settings(config, arguments, part="cli"))
+    given = definitions.read_file(file.read())
+
+    async def work(conn: Conn) -> metadata_schemas.Applied:
+        await projects.require_project(conn, project)
+        return await metadata_schemas.apply(conn, project, given)
+
+    for effect, names in msgspec.structs.asdict(_in_transaction(dsn, work)).items():
+        for name in names:
+            click.echo(f"{effect:<10}{name}")
+
+
+@metadata_schemas_group.command("show")
+@project_option
+@data_option
+@database_option
+@config_option
+def metadata_schemas_show(project: str, config: Path | None, **arguments: Any) -> None:
+    """Print all schemas of a project as JSON."""
+
+    async def work(conn: Conn) -> metadata_schemas.MetadataSchemaList:
+        await projects.require_project(conn, project)
+        return await metadata_schemas.list_schemas(conn, project)
+
+    found = _in_transaction(_dsn(_settings(config, arguments, part="cli")), work)
+    click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+
+
 # ---- the import client -------------------------------------------------------------------------
+
+
+IMPORT_OPTIONS = (
+    "file_format", "sort", "dry_run", "resume", "unanswered", "failures", "batch_orders", "batch_bytes",
+)  # fmt: skip
+
+
+def _show_preset(context: click.Context, option: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        click.echo(mapping_files.preset_text(name), nl=False)
+        context.exit()
 
 
 @cli.command("import")
@@ -215,7 +353,16 @@ def keys_create(project: str, name: str, config: Path | None, **arguments: Any) 
 @click.option("--url", help="Address of the server.  [default: the server that the settings describe]")
 @click.option("--application-id", envvar="PUNCHCARD_APPLICATION_ID", help="X-App-Id.  [default: from DIR]")
 @click.option("--application-token", envvar="PUNCHCARD_APPLICATION_TOKEN", help="X-App-Token.  [default: from DIR]")
-@click.option("--format", "file_format", help="json, jsonl or online-retail.  [default: from name or content]")
+@click.option("--format", "file_format", help="json, jsonl or csv.  [default: from name or content]")
+@click.option("--mapping", type=click.Path(path_type=Path), help="What the columns of CSV files mean (TOML).")
+@click.option("--preset", metavar="NAME", help="A shipped mapping: online-retail or shopify.")
+@click.option("--show-preset", metavar="NAME", is_eager=True, expose_value=False, callback=_show_preset,
+              help="Print a shipped mapping, to start one's own from.")  # fmt: skip
+@click.option("--sort", is_flag=True, help="Put lines of an order together that stand apart in the CSV file.")
+@click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
+@click.option("--resume", is_flag=True, help="Go on where an import of the same files was interrupted.")
+@click.option("--unanswered", type=click.Choice(["accepted", "lost"]), help="What became of a request of days ago.")
+@click.option("--failures", type=click.Path(path_type=Path), help="Where failed orders go.  [default: beside FILE]")
 @click.option("--batch-orders", type=int, default=2000, show_default=True, help="Orders in one request at most.")
 @click.option("--batch-bytes", type=int, default=8_000_000, show_default=True, help="Bytes of one request at most.")
 @data_option
@@ -226,17 +373,19 @@ def import_files(
     url: str | None,
     application_id: str | None,
     application_token: str | None,
-    file_format: str | None,
-    batch_orders: int,
-    batch_bytes: int,
+    mapping: Path | None,
+    preset: str | None,
     config: Path | None,
     **arguments: Any,
 ) -> None:
     """Import orders from FILES.
 
-    A file is a JSON array, JSON Lines or the Online Retail CSV, also as .gz or .xz; `-` reads standard input.
+    A file is a JSON array, JSON Lines, or CSV with a mapping, also as .gz or .xz; `-` reads standard input.
     """
+    asked = {name: arguments.pop(name) for name in IMPORT_OPTIONS}
     try:
+        found = mapping_files.chosen(mapping, preset)
+        options = import_command.Options(mapping=found, state=import_journal.directory(os.environ), **asked)
         settings = _settings(config, arguments, part="import")
         key, token = _keys(settings, application_id, application_token)
         url = import_api.address(url or settings.local_url)
@@ -247,9 +396,7 @@ def import_files(
             application_id=key,
             application_token=token,
             out=sys.stderr,
-            file_format=file_format,
-            batch_orders=batch_orders,
-            batch_bytes=batch_bytes,
+            options=options,
         )
     except PunchcardError as error:
         _end(str(error), import_command.NOT_DONE)

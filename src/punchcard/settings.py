@@ -26,7 +26,7 @@ OTHER_BEGINNINGS = ("PUNCHCARD_CRASH_", "PUNCHCARD_MODEL_")
 CONNECTIONS_PER_WORKER = 2
 # Beside its pool, an API process listens for notifications.
 LISTENERS_PER_API_PROCESS = 1
-# Connections kept free for migrations, `psql` and the supervisor's own checks.
+# Connections kept free for migrations, `psql`, the supervisor's own checks and retention.
 CONNECTIONS_RESERVED = 6
 HEARTBEATS_BEFORE_SILENCE = 3
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listened on only if the operator says so
@@ -34,6 +34,7 @@ EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listened o
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
 Milliseconds = Annotated[int, Meta(ge=10, le=3_600_000)]
+Days = Annotated[int, Meta(ge=0, le=3650)]
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 40)]
 
 
@@ -56,6 +57,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     body_bytes_max: Bytes
     bodies_in_flight_bytes_max: Bytes
     orders_per_import_max: Annotated[int, Meta(ge=1, le=100_000)]
+    idempotency_hours: Annotated[int, Meta(ge=1, le=8760)]
     portion_ms: Milliseconds
     portion_slow_ms: Milliseconds
     poll_ms: Milliseconds
@@ -64,6 +66,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     worker_idle_in_transaction_ms: Milliseconds
     worker_lock_ms: Milliseconds
     worker_statement_ms: Milliseconds
+    payload_days: Days
+    failures_days: Days
+    retention_sweep_seconds: Annotated[int, Meta(ge=1, le=86_400)]
     log_format: Literal["", "json", "text"]
     log_level: Literal["debug", "info", "warning", "error"]
 

@@ -82,7 +82,7 @@ class Tried:
     async def lock(self, conn: Conn, project: str, plan: list[Record]) -> None:
         """This kind changes no rows that others change."""
 
-    async def write(self, conn: Conn, project: str, plan: list[Record]) -> Outcome:
+    async def write(self, conn: Conn, project: str, plan: list[Record]) -> None:
         self.tries.append(len(plan))
         if self.before_write:
             await self.before_write(plan)
@@ -102,14 +102,17 @@ class Tried:
             " SELECT %s, u.action, u.n, %s FROM unnest(%s::text[], %s::integer[]) AS u (action, n)",
             [project, row.no, [record.action for record in good], [record.n for record in good]],
         )
+
+    def outcome(self, plan: list[Record]) -> Outcome:
         failures = [
             Failure(record.n, str(record.n), record.foreseen, msgspec.json.encode(record))
             for record in plan
             if record.foreseen
         ]
-        return Outcome(len(good), failures, {"good": len(good)})
+        good = len(plan) - len(failures)
+        return Outcome(good, failures, {"good": good})
 
     def result(
-        self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int]
+        self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int], dry_run: bool
     ) -> dict[str, Any]:
         return {"done_count": done, "failed_count": failed, "failed": failures, "good_count": counts.get("good", 0)}

@@ -5,16 +5,31 @@ from pathlib import Path
 
 from punchcard.client import readers
 from punchcard.client.inputs import STDIN, Input, Order, Tally, Unreadable
+from punchcard.client.mapping import Mapping
 
 LIMIT = 8_000_000
 
 
 def read_bytes(
-    data: bytes, *, file_format: readers.Format | None = None, limit: int = LIMIT, tally: Tally | None = None
+    data: bytes,
+    *,
+    file_format: readers.Format | None = None,
+    limit: int = LIMIT,
+    tally: Tally | None = None,
+    mapping: Mapping | None = None,
+    sort: bool = False,
 ) -> list[Order | Unreadable]:
     """Everything a reader finds in `data`, given as standard input."""
     with Input(STDIN, io.BytesIO(data)) as source:
-        return list(readers.read(source, file_format=file_format, order_bytes_max=limit, tally=tally or Tally()))
+        found = readers.read(
+            source,
+            file_format=file_format,
+            order_bytes_max=limit,
+            tally=tally or Tally(),
+            mapping=mapping,
+            sort=sort,
+        )
+        return list(found)
 
 
 def read_file(path: Path, tally: Tally | None = None) -> list[Order | Unreadable]:

@@ -43,6 +43,14 @@ class Server:
     refuse_bad: bool = False
     body_bytes_max: int | None = None
     failed_listed_max: int = 100
+    tells_all_failures: bool = True
+    knows_dry_runs: bool = True
+    dry: list[bool] = field(default_factory=list)
+    # what the requests of a key were answered, as a server does that drops repeats
+    answers: dict[str, tuple[bytes, Answer]] = field(default_factory=dict)
+    failures_per_page: int = 100
+    # keeps of each request only how many orders it had
+    forgets: bool = False
 
     def taken(self) -> list[dict[str, Any]]:
         """All orders of all accepted requests, in their order."""
@@ -50,6 +58,9 @@ class Server:
 
     def answer_post(self, body: bytes) -> Any:
         """What a POST is answered with; records it."""
+        if self.forgets:
+            self.accepted.append([{}] * body.count(b'{"source_id":"order-'))
+            return Answer(200, raw=b'{"async_action_id":"aa_%d"}' % (len(self.accepted) - 1))
         orders = json.loads(body)
         self.posts.append(orders)
         self.bodies.append(body)
@@ -63,16 +74,46 @@ class Server:
         self.accepted.append(orders)
         return Answer(200, raw=b'{"async_action_id":"aa_%d"}' % (len(self.accepted) - 1))
 
+    def answer_key(self, key: str, body: bytes, *, dry_run: bool) -> Any:
+        """What a POST with an idempotency key is answered: an accepted one once, and its repeats the same."""
+        if key in self.answers:
+            stored, answer = self.answers[key]
+            assert stored == body, "a key stands for one body"
+            return answer
+        accepted = len(self.accepted)
+        answer = self.answer_post(body)
+        if len(self.accepted) > accepted:
+            self.dry.append(dry_run)
+            self.answers[key] = (
+                b"" if self.forgets else body,
+                Answer(200, raw=b'{"async_action_id":"aa_%d"}' % accepted),
+            )
+        return answer
+
+    def failed(self, action_id: str) -> list[dict[str, Any]]:
+        """All failures of an action."""
+        orders = self.accepted[int(action_id.removeprefix("aa_"))]
+        return [
+            {"source_id": order["source_id"], "index": n, "reason": "Cannot find customer with id cust_x"}
+            for n, order in enumerate(orders)
+            if str(order.get("source_id")).startswith("fail")
+        ]
+
+    def answer_failures(self, action_id: str, after: int) -> Any:
+        """A page of them."""
+        if not self.tells_all_failures:
+            return Answer(404, raw=b"nothing here")
+        left = [failure for failure in self.failed(action_id) if failure["index"] > after]
+        page = left[: self.failures_per_page]
+        body = {"object": "list", "data_ref": "data", "data": page, "has_more": len(left) > len(page)}
+        return Answer(200, raw=json.dumps(body).encode())
+
     def answer_action(self, action_id: str) -> Any:
         """The action as the documented object."""
         if self.action_script and (scripted := self.action_script.pop(0)) is not ACCEPT:
             return scripted
         orders = self.accepted[int(action_id.removeprefix("aa_"))]
-        failed = [
-            {"source_id": order["source_id"], "index": n, "reason": "Cannot find customer with id cust_x"}
-            for n, order in enumerate(orders)
-            if str(order.get("source_id")).startswith("fail")
-        ]
+        failed = self.failed(action_id)
         result = {
             "message": "done",
             "failed": failed[: self.failed_listed_max],
@@ -80,6 +121,8 @@ class Server:
             "failed_count": len(failed),
         }
         action = {"id": action_id, "status": "DONE", "progress": 100, "result": result, "object": "async_action"}
+        if self.knows_dry_runs:
+            action["dry_run"] = self.dry[int(action_id.removeprefix("aa_"))]
         return Answer(200, raw=json.dumps(action).encode())
 
 
@@ -93,11 +136,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.acted.calls.append("POST")
         body = self.rfile.read(int(self.headers["Content-Length"]))
         keys = (self.headers["X-App-Id"], self.headers["X-App-Token"])
-        self._send(self.acted.answer_post(body) if keys == ("id", "token") else Answer(401, "Wrong keys"))
+        key, dry_run = self.headers["Idempotency-Key"], self.path.endswith("?dry_run=true")
+        right = keys == ("id", "token")
+        self._send(self.acted.answer_key(key, body, dry_run=dry_run) if right else Answer(401, "Wrong keys"))
 
     def do_GET(self) -> None:
         action_id = self.path.removeprefix("/v1/async-actions/").partition("?")[0]
         self.acted.calls.append(action_id)
+        if action_id.endswith("/failures"):
+            after = int(self.path.partition("starting_after_id=")[2] or -1)
+            self._send(self.acted.answer_failures(action_id.removesuffix("/failures"), after))
+            return
         self._send(self.acted.answer_action(action_id))
 
     def _send(self, answer: Any) -> None:

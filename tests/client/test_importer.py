@@ -13,9 +13,12 @@ import pytest
 
 from punchcard.client import command, samples
 from punchcard.client.api import Api, ImportStopped, Patience, address
+from punchcard.client.command import Options
 from punchcard.client.importer import Counts, Importer
 from punchcard.client.inputs import Order
+from punchcard.client.outcomes import Told
 from punchcard.client.progress import Bar, Lines, fraction_ended
+from punchcard.client.reports import Report
 from tests.client.server import ACCEPT, RESET, Answer, Server, serving
 
 QUICK = Patience(limit_s=30.0, first_pause_s=0.001)
@@ -33,6 +36,13 @@ def out() -> io.StringIO:
     return io.StringIO()
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, where the reports of standard input go."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture
 def run(server: Server, out: io.StringIO) -> Run:
     """`run(orders or bytes, **arguments)` imports them from standard input and returns the exit code."""
@@ -44,10 +54,11 @@ def run(server: Server, out: io.StringIO) -> Run:
             "application_id": "id",
             "application_token": "token",
             "out": out,
-            "patience": QUICK,
             "stdin": io.BytesIO(data),
         }
-        return command.run(["-"], **(defaults | arguments))
+        given = {name: arguments.pop(name) for name in list(arguments) if name in defaults}
+        options = Options(**({"patience": QUICK} | arguments))
+        return command.run(["-"], options=options, **(defaults | given))
 
     return imported
 
@@ -352,7 +363,7 @@ def test_several_files_go_one_after_another(server: Server, out: io.StringIO, tm
 
 def test_the_sample_goes_in(server: Server, out: io.StringIO) -> None:
     keys: dict[str, Any] = {"url": server.url, "application_id": "id", "application_token": "token"}
-    assert command.run([str(samples.path())], out=out, batch_orders=500, **keys) == 0
+    assert command.run([str(samples.path())], out=out, options=Options(batch_orders=500), **keys) == 0
     assert [len(post) for post in server.accepted] == [500, 500, 500, 374]
     assert "1,874 orders in, 0 failed" in out.getvalue()
     assert "139 lines skipped, stock movement" in out.getvalue()
@@ -420,12 +431,16 @@ def test_progress_is_that_of_the_orders(read: int, ended: int, taken_bytes: int,
 
 def test_what_was_read_of_a_short_file_is_not_taken_for_done(server: Server) -> None:
     shown: list[float] = []
+
+    class Watched(Lines):
+        def moved(self, counts: Counts) -> None:
+            shown.append(fraction_ended(counts, 1_000))
+
     orders = [Order(b'{"id":"%d"}' % n, str(n)) for n in range(9)]
-    with connected(server) as api:
+    with connected(server) as api, Report(Path("failures")) as failures, Report(Path("unreadable")) as unreadable:
         Importer(
             api,
-            say=print,
-            moved=lambda counts: shown.append(fraction_ended(counts, 1_000)),
+            Told(failures, unreadable, Watched(io.StringIO(), None), 20),
             taken=lambda: 1_000,
             batch_orders=4,
             in_flight=2,

@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 
-from punchcard.client import online_retail, samples
+from punchcard.client import mapping_files, samples
+from punchcard.client.csv_orders import NO_QUANTITY
 from punchcard.client.inputs import Order, Tally, Unreadable
 from tests.client.reading import bodies, errors, read_bytes, read_file
 
-HEADER = online_retail.HEADER.decode()
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+PRESET = mapping_files.preset("online-retail")
+STOCK_MOVEMENT = "stock movement: no customer and no price"
+ACCOUNTING_ENTRY = "accounting entry: invoice number begins with A"
+PRICE_NEGATIVE = "price below zero"
 WHOLE = Path(__file__).parent.parent / "data" / "online-retail.csv.xz"
 
 
@@ -83,14 +88,14 @@ def test_an_order_without_customer_keeps_its_country() -> None:
 @pytest.mark.parametrize(
     ("dirt", "reason"),
     [
-        (line(quantity=-5, price="0.0", customer="", description="wet boxes"), online_retail.STOCK_MOVEMENT),
-        (line(quantity=5, price="0.0", customer="", description="found"), online_retail.STOCK_MOVEMENT),
-        (line("A563186", price="-11062.06", quantity=1, customer=""), online_retail.ACCOUNTING_ENTRY),
-        (line("A563185", price="11062.06", quantity=1, customer=""), online_retail.ACCOUNTING_ENTRY),
-        (line(price="-1.0"), online_retail.PRICE_NEGATIVE),
-        (line(quantity=-1), online_retail.QUANTITY_MISFIT),
-        (line(quantity=0), online_retail.QUANTITY_MISFIT),
-        (line("C1", quantity=1), online_retail.QUANTITY_MISFIT),
+        (line(quantity=-5, price="0.0", customer="", description="wet boxes"), STOCK_MOVEMENT),
+        (line(quantity=5, price="0.0", customer="", description="found"), STOCK_MOVEMENT),
+        (line("A563186", price="-11062.06", quantity=1, customer=""), ACCOUNTING_ENTRY),
+        (line("A563185", price="11062.06", quantity=1, customer=""), ACCOUNTING_ENTRY),
+        (line(price="-1.0"), PRICE_NEGATIVE),
+        (line(quantity=-1), NO_QUANTITY),
+        (line(quantity=0), NO_QUANTITY),
+        (line("C1", quantity=1), NO_QUANTITY),
     ],
 )
 def test_what_is_no_sale_is_skipped_and_counted(dirt: str, reason: str) -> None:
@@ -150,14 +155,14 @@ def test_an_invoice_interrupted_by_another_stays_one_order() -> None:
 
 
 def test_an_invoice_that_still_grows_stays_open() -> None:
-    between = [line(str(n)) for n in range(10, 10 + 2 * online_retail.INVOICES_OPEN_MAX)]
+    between = [line(str(n)) for n in range(10, 10 + 2 * PRESET.lines.interleaved)]
     growing = [line("1", f"P{n}") for n in range(len(between))]
     orders = convert(*[one for pair in zip(growing, between, strict=True) for one in pair])
     assert {order["source_id"]: len(order["items"]) for order in orders}["1"] == len(growing)
 
 
 def test_lines_that_come_late_become_a_further_part() -> None:
-    between = [line(str(n)) for n in range(10, 10 + online_retail.INVOICES_OPEN_MAX)]
+    between = [line(str(n)) for n in range(10, 10 + PRESET.lines.interleaved)]
     orders = convert(line("1", "A"), *between, line("1", "B"))
     assert orders[0]["source_id"] == "1"
     assert orders[-1]["source_id"] == "1-2"
@@ -199,15 +204,14 @@ def test_a_line_that_is_not_utf_8_is_unreadable() -> None:
 
 def test_a_date_of_another_form_is_told_the_form() -> None:
     [error] = read_bytes("\n".join([HEADER, line(date="12/1/2010 8:26")]).encode())
-    assert error == Unreadable(
-        "standard input:2", "InvoiceDate is not of the form YYYY-MM-DD HH:MM:SS: '12/1/2010 8:26'"
-    )
+    assert error == Unreadable("standard input:2", "InvoiceDate is not of the form %Y-%m-%d %H:%M:%S: '12/1/2010 8:26'")
 
 
 def test_other_columns_are_refused() -> None:
-    [error] = read_bytes(b"Invoice,StockCode\n1,2\n", file_format="online-retail")
+    [error] = read_bytes(b"InvoiceNo,StockCode\n1,2\n", mapping=PRESET)
     assert not isinstance(error, Order)
-    assert "the columns are not InvoiceNo" in error.reason
+    assert error.reason.startswith("the mapping's columns CustomerID, ")
+    assert error.reason.endswith(" are not in the file, which has InvoiceNo, StockCode")
 
 
 @dataclass

@@ -121,8 +121,8 @@ def test_format_and_packing_are_told_by_the_bytes(data: bytes, pack: Callable[[b
     [
         ("a.jsonl.gz", b"[", "jsonl"),
         ("a.ndjson", b"[", "jsonl"),
-        ("A.CSV.XZ", b"", "online-retail"),
-        ("-", b"InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n", "online-retail"),
+        ("A.CSV.XZ", b"", "csv"),
+        ("-", b"InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n", "csv"),
         ("a.json", b' {"', "jsonl"),
         ("orders", b"\n [", "json"),
     ],

@@ -165,6 +165,9 @@ def _follow_the_readme(clone: Clone, printed: str) -> None:
     assert "2 orders in (2 new), 1 failed" in imported.stderr
     assert "Cannot find customer with id cust_nobody" in imported.stderr
     assert pasted(printed)[0]["total"] == INVOICES + 2
+    mapped = clone.run("sh", "-c", clone.readme_block("cat > history.csv"))
+    assert mapped.returncode == 0, mapped.stderr
+    assert "2 orders in (2 new), 0 failed" in mapped.stderr
     keys = msgspec.json.decode(clone.run(".venv/bin/punchcard", "credentials", "--json").stdout)
     program = clone.readme_block("import voucherify").replace("http://127.0.0.1:8000", clone.url)
     for key in ("application_id", "application_token"):

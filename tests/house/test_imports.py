@@ -16,6 +16,7 @@ RESOURCES = {
     "loyalty",
     "distributions",
     "exports",
+    "metadata_schemas",
     "projects",
 }
 LAYERS: list[set[str]] = [
@@ -36,7 +37,13 @@ LAYERS: list[set[str]] = [
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 # Inside the line of resources each edge is stated: who builds on whom.
-RESOURCE_EDGES = {("orders", "customers"), ("orders", "products"), ("orders", "segments")}
+RESOURCE_EDGES = {
+    ("orders", "customers"),
+    ("orders", "metadata_schemas"),
+    ("orders", "products"),
+    ("orders", "segments"),
+    ("projects", "orders"),
+}
 # The client runs against servers of other versions too: it shares nothing with this one but its errors.
 CLIENT_MAY_IMPORT = {"client", "errors"}
 

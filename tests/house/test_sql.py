@@ -23,6 +23,7 @@ from tests.house.source import (
 # Statements on tenant data that do not name one project, and why they may.
 OVER_ALL_PROJECTS = {
     "lanes_with_work": "finds work across projects: an unlocked list of hints that may be lost or repeated",
+    "retention_projects": "finds work across projects: an unlocked list of hints that may be lost or repeated",
 }
 # Tables with a project_id that are global: they are looked up by a key that is unique across projects.
 GLOBAL_TABLES = {"projects", "api_keys"}

@@ -16,8 +16,12 @@ from tests.deployment import Project
 OPERATIONS = {
     ("get", "/v1/orders"), ("get", "/v1/orders/{order_id}"), ("post", "/v1/orders/import"),
     ("get", "/v1/customers"), ("get", "/v1/customers/{customer_id}"),
-    ("get", "/v1/products/{product_id}"), ("get", "/v1/products/{product_id}/skus"), ("get", "/v1/skus/{sku_id}"),
+    ("get", "/v1/products"), ("get", "/v1/products/{product_id}"),
+    ("get", "/v1/products/{product_id}/skus"), ("get", "/v1/skus/{sku_id}"),
     ("get", "/v1/async-actions"), ("get", "/v1/async-actions/{async_action_id}"),
+    ("get", "/v1/async-actions/{async_action_id}/failures"),
+    ("get", "/v1/async-actions/{async_action_id}/failures.jsonl"),
+    ("get", "/v1/metadata-schemas"), ("get", "/v1/metadata-schemas/{resource}"),
     ("get", "/healthz"), ("get", "/readyz"),
 }  # fmt: skip
 

@@ -50,7 +50,7 @@ def test_other_queries_are_answered(project_18: Project, path: str, query: str) 
 @pytest.mark.parametrize(("path", "last"), [("/v1/orders", 100), ("/v1/customers", 99)])
 def test_pages_have_both_limits(project_18: Project, path: str, last: int) -> None:
     assert project_18.http.get(f"{path}?page={last}").status_code == 200
-    body = refused(project_18.http.get(f"{path}?page={last + 1}"), 400, "invalid_query_params")
+    body = refused(project_18.http.get(f"{path}?page={last + 1}"), 400, "page_over_limit")
     assert body["details"] == f"Property .page cannot be higher than {last}"
     body = refused(project_18.http.get(f"{path}?page=0"), 400, "invalid_query_params")
     assert body["details"] == "Property .page cannot be lower than 1"

@@ -31,6 +31,12 @@ def test_six_go_in_and_one_names_what_it_misses(result: Any) -> None:
         "created_count": 6,
         "updated_count": 0,
         "unchanged_count": 0,
+        "customers_created_count": 2,
+        "customers_updated_count": 0,
+        "products_created_count": 2,
+        "products_updated_count": 0,
+        "skus_created_count": 1,
+        "skus_updated_count": 0,
     }
 
 

@@ -5,17 +5,19 @@ hold, so it never waits for one.
 """
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
+import msgspec
 from litestar import Request, get
 from litestar.params import Parameter
 from msgspec import UNSET, Raw, Struct, UnsetType
 from psycopg import sql
 
 from punchcard import ids
-from punchcard.bulk.jobs import Job
+from punchcard.bulk.jobs import Job, WalkJob
 from punchcard.bulk.signals import Listener
 from punchcard.db import statements
 from punchcard.db.database import Conn, Database
@@ -26,6 +28,13 @@ SQL = statements.beside(__file__)
 
 WAIT_SECONDS_MAX = 30
 WAIT_POLL_S = 1.0
+# how many actions in front of one are looked at to tell its position
+QUEUE_LOOK_MAX = 1000
+# Types that are not documented begin so. Clients that are generated from the documented description hold the types in
+# a closed list and fail on any other: a list of actions must not have one unless it is asked for.
+INTERNAL_PREFIX = "PUNCHCARD."
+# true or false, and none of the other words that the framework takes for them
+Flag: TypeAlias = Literal["true", "false"]
 PIECE_BYTES_MAX = 1024 * 1024
 _END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -49,6 +58,20 @@ class AsyncAction(Struct, omit_defaults=True):
     progress: int
     processing_time: int
     object: str
+    # ours: true of a dry run, left out otherwise
+    dry_run: bool | UnsetType = UNSET
+    # ours, and only in the answer about one action, as all that follow: records of the request, of which so many were
+    # looked at, and so many of these failed; what became of the others, by the names of the kind of job
+    records_total: int | UnsetType = UNSET
+    records_processed: int | UnsetType = UNSET
+    records_failed: int | UnsetType = UNSET
+    counts: dict[str, int] | UnsetType = UNSET
+    # until it is finished: 0 under way, 1 the next in its lane; `position_is_minimum` when so many wait that the
+    # others were not looked at
+    position: int | UnsetType = UNSET
+    position_is_minimum: bool | UnsetType = UNSET
+    # until it is finished, as far as it can be known: for the records before it in its lane and its own
+    estimated_seconds_left: int | UnsetType = UNSET
     result: dict[str, Any] | UnsetType = UNSET
 
 
@@ -75,18 +98,36 @@ _COPY_PIECES = sql.SQL(
 _PIECE_TYPES = ["text", "text", "int4", "int4", "bytea"]
 
 
-async def schedule(conn: Conn, project: str, job: Job, *, records: Sequence[Record], request_id: str) -> str:
+async def schedule(
+    conn: Conn, project: str, job: Job, *, records: Sequence[Record], request_id: str, dry_run: bool = False
+) -> str:
     """Store a bulk request with its records and return the action's id. Runs after `conn` commits."""
-    action_id = ids.new("aa")
-    row = {"project_id": project, "id": action_id, "type": job.type, "lane": job.lane, "request_id": request_id}
-    row |= {"records_total": len(records), "portion_records": job.portion_records}  # type: ignore[dict-item]
-    while await (await conn.execute(SQL.async_action_insert, row)).fetchone() is None:
-        pass
+    # what a dry run's portions have planned is not stored: they would all begin at the first record
+    portion = max(1, len(records)) if dry_run else job.portion_records
+    action_id = await _insert(
+        conn, project, job, request_id, records_total=len(records), portion_records=portion, dry_run=dry_run
+    )
     if records:
         async with conn.cursor() as cursor, cursor.copy(_COPY_PIECES) as copy:
             copy.set_types(_PIECE_TYPES)
             for first, count, body in cut_into_pieces(records):
                 await copy.write_row((project, action_id, first, count, body))
+    return action_id
+
+
+async def schedule_walk(conn: Conn, project: str, job: WalkJob, *, rows_estimate: int, request_id: str) -> str:
+    """Have a job walk stored rows, about so many, once `conn` commits. Returns the action's id."""
+    portion = job.portion_records
+    return await _insert(
+        conn, project, job, request_id, records_total=rows_estimate, portion_records=portion, dry_run=False
+    )
+
+
+async def _insert(conn: Conn, project: str, job: Job, request_id: str, **columns: Any) -> str:
+    action_id = ids.new("aa")
+    row = {"project_id": project, "id": action_id, "type": job.type, "lane": job.lane, "request_id": request_id}
+    while await (await conn.execute(SQL.async_action_insert, {**row, **columns})).fetchone() is None:
+        pass
     return action_id
 
 
@@ -114,14 +155,34 @@ async def get_action(conn: Conn, project: str, action_id: str) -> AsyncAction:
     if row is None:
         raise NotFound("async_action", action_id)
     action = _action(row)
+    action.records_total, action.records_processed = row.records_total, row.records_next
+    action.records_failed, action.counts = row.records_failed, msgspec.json.decode(row.counts)
     if row.result is not None:
         action.result = row.result
+    if row.finished_at is None:
+        await _place_in_queue(conn, project, row, action)
     return action
 
 
-async def list_actions(conn: Conn, project: str, *, before: datetime, limit: int) -> AsyncActionList:
-    """The newest `limit` actions scheduled before `before`."""
+async def _place_in_queue(conn: Conn, project: str, row: Any, action: AsyncAction) -> None:
+    """How many come before an action, and for how long: what is under way and what has arrived before it."""
+    parameters = {"project_id": project, "lane": row.lane, "seq": row.seq, "limit": QUEUE_LOOK_MAX}
+    before = await (await conn.execute(SQL.async_action_queue, parameters)).fetchone()
+    assert before is not None
+    action.position = 0 if row.started_at else 1 + before.waiting
+    if before.actions >= QUEUE_LOOK_MAX:
+        action.position_is_minimum = True
+    elif before.record_us is not None:
+        records = before.records + row.records_total - row.records_next
+        action.estimated_seconds_left = math.ceil(records * before.record_us / 1_000_000)
+
+
+async def list_actions(
+    conn: Conn, project: str, *, before: datetime, limit: int, internal: bool = False
+) -> AsyncActionList:
+    """The newest `limit` actions scheduled before `before`; those of types that are ours alone if `internal`."""
     parameters = {"project_id": project, "before": before, "limit": limit + 1}
+    parameters |= {"internal": internal, "prefix": INTERNAL_PREFIX}
     rows = await (await conn.execute(SQL.async_action_list, parameters)).fetchall()
     return AsyncActionList("list", "async_actions", [_action(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
@@ -141,6 +202,7 @@ def _action(row: Any) -> AsyncAction:
         progress=progress,
         processing_time=max(0, round(((row.finished_at or row.now) - began).total_seconds() * 1000)),
         object="async_action",
+        dry_run=row.dry_run or UNSET,
     )
 
 
@@ -153,12 +215,15 @@ async def get_async_actions(
     project: str,
     limit: lists.Limit = lists.LIMIT_DEFAULT,
     end_date: Annotated[str | None, Parameter(description="Only actions scheduled before this ISO 8601 date.")] = None,
+    internal: Annotated[
+        Flag, Parameter(description="Also actions of types that are Punchcard's own (`PUNCHCARD.…`).")
+    ] = "false",
 ) -> AsyncActionList:
     """List async actions, newest first."""
     before = lists.moment(end_date, "end_date") if end_date else _END_OF_TIME
     database: Database = request.app.state.database
     async with database.connection() as conn:
-        return await list_actions(conn, project, before=before, limit=limit)
+        return await list_actions(conn, project, before=before, limit=limit, internal=internal == "true")
 
 
 @get("/v1/async-actions/{async_action_id:str}", operation_id="get-async-action", tags=["Async Actions"])

@@ -1,14 +1,26 @@
-"""What a kind of job is, and what a portion of it came to."""
+"""What a kind of job is, and what a portion of it came to.
 
-from collections.abc import Mapping, Sequence
+A job works through the records of a request (`PayloadJob`) or through rows that are stored (`WalkJob`).
+Both plan outside any transaction, and say what the plan comes to before they write it: a dry run is a
+portion that leaves the writing out.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import msgspec
 from msgspec import Struct
 
 from punchcard.db.database import Conn
 
 FAILURES_IN_RESULT_MAX = 1000
+
+
+def failures_path(action_id: str) -> str:
+    """Where all failures of an action are listed, for a result that lists only the first."""
+    return f"/v1/async-actions/{action_id}/failures"
 
 
 class Lane(StrEnum):
@@ -30,18 +42,78 @@ class Failure(Struct, frozen=True):
 
 
 class Outcome(Struct):
-    """What a portion wrote: how many records went in, which failed, and further counts by name."""
+    """What a portion comes to: how many records go in, which fail, and further counts by name."""
 
     done: int
     failures: Sequence[Failure] = ()
     counts: Mapping[str, int] = {}
+    # of a walk: behind which row the next portion begins; none at the end
+    cursor: Any = None
+
+    @property
+    def records(self) -> int:
+        """How many records the portion took."""
+        return self.done + len(self.failures)
+
+
+class Part(Struct, frozen=True):
+    """Some records of a batch, as they were sent, and the position of each in the request."""
+
+    records: Sequence[int]
+    bodies: Sequence[bytes]
 
 
 class Batch(Struct, frozen=True):
-    """The records of one portion as they were sent, and the position of the first in the request."""
+    """The records of one portion as they were sent, and the position of the first in the request.
+
+    `earlier` is empty but in a dry run, which has stored nothing of the portions before: these are their records, as
+    far as they did not fail. A plan applies them first, and says nothing of them.
+    """
 
     first_record: int
     bodies: Sequence[bytes]
+    earlier: Part = Part((), ())
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    def halved(self) -> "Batch":
+        return msgspec.structs.replace(self, bodies=self.bodies[: len(self.bodies) // 2])
+
+    def parts(self, bytes_max: int) -> Iterator[tuple[Part, bool]]:
+        """All records in their order, in parts that can be decoded at once; and whether they are the portion's own.
+
+        A portion that is no dry run is one part.
+        """
+        records = range(self.first_record, self.first_record + len(self.bodies))
+        for whole, own in ((self.earlier, False), (Part(records, self.bodies), True)):
+            for first, end in _cut(whole.bodies, bytes_max):
+                yield Part(whole.records[first:end], whole.bodies[first:end]), own
+
+
+def _cut(bodies: Sequence[bytes], bytes_max: int) -> Iterator[tuple[int, int]]:
+    first, size = 0, 0
+    for index, body in enumerate(bodies):
+        if size and size + len(body) > bytes_max:
+            yield first, index
+            first, size = index, 0
+        size += len(body)
+    if first < len(bodies):
+        yield first, len(bodies)
+
+
+class Stretch(Struct, frozen=True):
+    """Of a walk: at most `rows_max` rows behind `cursor` (none: from the start). So many came before the first."""
+
+    cursor: Any
+    rows_max: int
+    first_record: int
+
+    def __len__(self) -> int:
+        return self.rows_max
+
+    def halved(self) -> "Stretch":
+        return msgspec.structs.replace(self, rows_max=self.rows_max // 2)
 
 
 class StaleRead(Exception):
@@ -49,26 +121,73 @@ class StaleRead(Exception):
 
 
 class Job(Protocol):
-    """A kind of bulk job. A portion runs `plan` outside any transaction, then `write` in one."""
+    """A kind of bulk job. A portion runs `plan` outside any transaction, then `write` in one; a dry run does not."""
 
     type: str
     lane: Lane
     # how many records the first portion takes at most; later ones adapt to the time a portion takes
     portion_records: int
 
-    def source_id(self, body: bytes) -> str | None:
-        """The source id of a record that could not be processed."""
-
-    async def plan(self, conn: Conn, project: str, batch: Batch) -> Any:
+    async def plan(self, conn: Conn, project: str, work: Any) -> Any:
         """Read and compute what `write` needs. Writes nothing and locks nothing."""
+
+    def outcome(self, plan: Any) -> Outcome:
+        """What the plan comes to, written or not."""
 
     async def lock(self, conn: Conn, project: str, plan: Any) -> None:
         """Lock the rows that the plan would change, so that the next plan cannot be overtaken."""
 
-    async def write(self, conn: Conn, project: str, plan: Any) -> Outcome:
+    async def write(self, conn: Conn, project: str, plan: Any) -> None:
         """Write the plan. Raises `StaleRead` to be planned again."""
 
     def result(
-        self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int]
+        self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int], dry_run: bool
     ) -> dict[str, Any]:
         """The documented `result` of a finished action."""
+
+
+class PayloadJob(Job, Protocol):
+    """A job over the records of a request; `plan` gets a `Batch`."""
+
+    def source_id(self, body: bytes) -> str | None:
+        """The source id of a record that could not be processed."""
+
+
+class Ahead:
+    """A plan for the records behind those that are being written, made while they are."""
+
+    def __init__(self, compute: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._compute = compute
+        self._task: asyncio.Task[Any] | None = None
+
+    def start(self) -> None:
+        """Begin to plan. What has been read for it must not have to wait for the connection, which is in use."""
+        self._task = asyncio.create_task(self._compute())
+
+    async def plan(self) -> Any:
+        """The plan, when it is finished; none if it was never begun."""
+        return None if self._task is None else await self._task
+
+    def drop(self) -> None:
+        """What the plan goes on from was not written after all."""
+        if self._task is not None:
+            self._task.cancel()
+
+
+@runtime_checkable
+class AheadJob(PayloadJob, Protocol):
+    """A job that plans the next records while these are being written: then PostgreSQL works, and we would wait."""
+
+    async def read_ahead(self, conn: Conn, project: str, plan: Any, work: Batch) -> Ahead | None:
+        """Read what it takes to plan `work` behind `plan`, which is not written yet; none where that cannot be."""
+
+    async def write(self, conn: Conn, project: str, plan: Any, ahead: Ahead | None = None) -> None:
+        """Write the plan, and start `ahead` meanwhile. Raises `StaleRead` to be planned again."""
+
+
+@runtime_checkable
+class WalkJob(Job, Protocol):
+    """A job over stored rows; `plan` gets a `Stretch`, and the outcome says where the next one begins."""
+
+    async def skip(self, conn: Conn, project: str, stretch: Stretch, reason: str) -> Outcome:
+        """The failure of the one row that comes next, which cannot be processed, and the cursor behind it."""

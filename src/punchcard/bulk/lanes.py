@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from enum import Enum, auto
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -46,13 +47,17 @@ class LaneTurn(Struct, frozen=True):
 class Claim(Struct):
     """The action at the head of a lane we hold.
 
-    The portion takes `records_at_hand`: `portion_records`, or what its piece still holds. `stopped_workers` is
-    set when its next record stopped its worker so often that it is to fail.
+    The portion takes `records_at_hand`: `portion_records`, or what its piece (of a dry run: its request) still
+    holds. `stopped_workers` is set when its next record stopped its worker so often that it is to fail.
     """
 
     project: str
     id: str
     type: str
+    lane: str
+    dry_run: bool
+    # of a walk: behind which row it goes on
+    cursor: Any
     records_total: int
     records_next: int
     records_done: int
@@ -150,7 +155,7 @@ async def claim_head(conn: Conn, turn: LaneTurn, *, starter: Starter, number: in
             return None
         stopped = head.started_by is not None and await _has_stopped(conn, head.started_by, starter)
         portion, stops = next_start(portion_records=head.portion_records, stops_alone=head.stops_alone, stopped=stopped)
-        at_hand = min(portion, max(1, head.piece_records or 1))
+        at_hand = portion if head.at_hand is None else min(portion, max(1, head.at_hand))
         await conn.execute(
             SQL.async_action_mark_start,
             {
@@ -167,6 +172,9 @@ async def claim_head(conn: Conn, turn: LaneTurn, *, starter: Starter, number: in
         project=turn.project,
         id=head.id,
         type=head.type,
+        lane=turn.lane,
+        dry_run=head.dry_run,
+        cursor=None if head.cursor is None else msgspec.json.decode(head.cursor),
         records_total=head.records_total,
         records_next=head.records_next,
         records_done=head.records_done,

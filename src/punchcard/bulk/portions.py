@@ -8,15 +8,30 @@ retries the portion as a whole.
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 import msgspec
 import psycopg
+from msgspec import Struct
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
 from punchcard import log
-from punchcard.bulk.jobs import FAILURES_IN_RESULT_MAX, Batch, Failure, Job, Outcome, StaleRead
+from punchcard.bulk.jobs import (
+    FAILURES_IN_RESULT_MAX,
+    Ahead,
+    AheadJob,
+    Batch,
+    Failure,
+    Job,
+    Outcome,
+    Part,
+    PayloadJob,
+    StaleRead,
+    Stretch,
+    WalkJob,
+    failures_path,
+)
 from punchcard.bulk.lanes import SQL, Claim
 from punchcard.db.database import Conn
 from punchcard.errors import PunchcardError, RecordError
@@ -30,7 +45,10 @@ PLANS_WITHOUT_LOCKS = 3
 CREATION_INDEX_SUFFIX = "_created"
 # how often the same records may collide with concurrent writes before they are taken apart, and one alone fails
 COLLISIONS_MAX = 2
+# a plan that was made ahead of its turn is not used when it is older
+AHEAD_SECONDS_MAX = 2.0
 REASON_STOPPED_WORKERS = "Processing this record stopped the worker three times"
+REASON_DRY_RUN_TOO_LONG = "The dry run takes longer than a portion may take: send fewer orders"
 
 logger = log.get(__name__)
 
@@ -69,60 +87,114 @@ def _blaming_records() -> Iterator[None]:
         raise _DataError(str(error)) from error
 
 
-async def run_portion(conn: Conn, claim: Claim, jobs: Mapping[str, Job], settings: Settings) -> bool:
-    """Process the next records of the claimed action. Returns whether that finished it."""
-    portion = Portion(conn, claim, jobs[claim.type], settings)
-    if claim.records_next >= claim.records_total:
-        return await portion.record(Outcome(0), records=0)
-    batch = await portion.read()
-    if claim.stopped_workers:
-        return await portion.fail_first(batch, REASON_STOPPED_WORKERS)
-    while True:
-        try:
-            return await portion.attempt(batch)
-        except _DataError as error:
-            if len(batch.bodies) == 1:
-                return await portion.fail_first(batch, error.reason)
-            batch = Batch(batch.first_record, batch.bodies[: len(batch.bodies) // 2])
+class Prepared(Struct, frozen=True):
+    """The next portion of an action, planned while the one before it was written."""
+
+    action_id: str
+    work: Batch
+    piece: "Piece"
+    plan: Any
+    read_at: float
 
 
-class Portion:
+class Aside:
+    """Where a worker keeps the one portion that it has prepared. It may be lost without harm."""
+
+    def __init__(self) -> None:
+        self._prepared: Prepared | None = None
+
+    def put(self, prepared: Prepared) -> None:
+        """Keep this one."""
+        self._prepared = prepared
+
+    def take(self, claim: Claim) -> Prepared | None:
+        """The portion that is prepared, if it is the one that is claimed now and was read a moment ago.
+
+        What changed since it was read is noticed when its rows are locked, as with every plan; but not what the
+        project's settings say, nor rows that it left alone.
+        """
+        prepared, self._prepared = self._prepared, None
+        if (
+            prepared is None
+            or (prepared.action_id, prepared.work.first_record) != (claim.id, claim.records_next)
+            or len(prepared.work) > 2 * claim.portion_records
+            or time.monotonic() - prepared.read_at > AHEAD_SECONDS_MAX
+        ):
+            return None
+        return prepared
+
+
+async def run_portion(
+    conn: Conn, claim: Claim, jobs: Mapping[str, Job], settings: Settings, aside: Aside | None = None
+) -> bool:
+    """Process the next records of the claimed action. Returns whether that finished it.
+
+    With an `aside` the portion behind it is prepared meanwhile, if the kind of job can do that.
+    """
+    job = jobs[claim.type]
+    if isinstance(job, WalkJob):
+        return await WalkPortion(conn, claim, job, settings).run()
+    portion = PayloadPortion(conn, claim, cast("PayloadJob", job), settings, aside)
+    return await (portion.run() if claim.records_total else portion.record(Outcome(0)))
+
+
+class _Work(Protocol):
+    """What a portion takes."""
+
+    def __len__(self) -> int: ...
+
+    def halved(self) -> Self:
+        """The first half of it."""
+
+
+WorkT = TypeVar("WorkT", bound=_Work)
+
+
+class Portion(Generic[WorkT]):
     """The next records of one action, on the session that holds its lane."""
 
     def __init__(self, conn: Conn, claim: Claim, job: Job, settings: Settings) -> None:
         self._conn, self._claim, self._job, self._settings = conn, claim, job, settings
         self._key = {"project_id": claim.project, "id": claim.id}
-        # the piece that is being read, and the record after its last
-        self._piece_first, self._piece_end = 0, 0
         self._started = time.perf_counter()
 
-    async def read(self) -> Batch:
-        """The next records: of one piece, and at most as many as the portion may take."""
-        next_record, limit = self._claim.records_next, self._claim.portion_records
-        parameters = {**self._key, "record": next_record}
-        piece = await (await self._conn.execute(SQL.async_action_piece_get, parameters, binary=True)).fetchone()
-        if piece is None or next_record >= piece.first_record + piece.records:
-            raise PayloadMissing(f"Action {self._claim.id} has no payload for record {next_record}")
-        self._piece_first, self._piece_end = piece.first_record, piece.first_record + piece.records
-        bodies = msgspec.json.decode(piece.body, type=list[msgspec.Raw])
-        offset = next_record - piece.first_record
-        return Batch(next_record, [bytes(body) for body in bodies[offset : offset + limit]])
+    async def run(self) -> bool:
+        """Process what the portion takes, in smaller parts if need be. Returns whether that finished the action."""
+        work = await self.read()
+        if self._claim.stopped_workers:
+            return await self.fail_first(work, REASON_STOPPED_WORKERS)
+        while True:
+            try:
+                return await self.attempt(work)
+            except _DataError as error:
+                if len(work) == 1:
+                    return await self.fail_first(work, error.reason)
+                work = work.halved()
 
-    async def attempt(self, batch: Batch) -> bool:
-        """Plan and write the batch, again as long as what it was planned from changes meanwhile."""
+    async def read(self) -> WorkT:
+        """What the portion takes."""
+        raise NotImplementedError
+
+    async def fail_first(self, work: WorkT, reason: str) -> bool:
+        """Put the first record among the failures and go on behind it."""
+        raise NotImplementedError
+
+    async def attempt(self, work: WorkT) -> bool:
+        """Plan and write the records, again as long as what it was planned from changes meanwhile."""
         self._started = time.perf_counter()
         collisions, plan = 0, None
         for attempt in range(PLANS_MAX):
             try:
                 if attempt < PLANS_WITHOUT_LOCKS or plan is None:
-                    plan = await self._plan(batch)
+                    plan = await self._plan(work)
+                    await self._look_ahead(plan, work, attempt)
                     async with self._conn.transaction():
-                        return await self._write(batch, plan)
+                        return await self._write(plan)
                 async with self._conn.transaction():
                     # somebody writes the same rows all the time: hold what the last plan would have changed
                     await self._job.lock(self._conn, self._claim.project, plan)
-                    plan = await self._plan(batch)
-                    return await self._write(batch, plan)
+                    plan = await self._plan(work)
+                    return await self._write(plan)
             except (StaleRead, pg.DeadlockDetected, pg.SerializationFailure):
                 continue
             except _DataError as error:
@@ -131,27 +203,28 @@ class Portion:
                     raise
         raise PunchcardError(f"The rows that action {self._claim.id} needs changed {PLANS_MAX} times in a row")
 
-    async def _plan(self, batch: Batch) -> Any:
+    async def _plan(self, work: WorkT) -> Any:
         with _blaming_records():
-            return await self._job.plan(self._conn, self._claim.project, batch)
+            return await self._job.plan(self._conn, self._claim.project, work)
 
-    async def _write(self, batch: Batch, plan: Any) -> bool:
-        with _blaming_records():
-            outcome = await self._job.write(self._conn, self._claim.project, plan)
-        return await self._record(outcome, records=len(batch.bodies))
+    async def _look_ahead(self, plan: Any, work: WorkT, attempt: int) -> None:
+        """Read what it takes to plan what comes next while this is written; before the transaction begins."""
 
-    async def fail_first(self, batch: Batch, reason: str) -> bool:
-        """Put the batch's first record among the failures and go on behind it."""
-        body = batch.bodies[0]
-        failure = Failure(batch.first_record, self._job.source_id(body), reason, body)
-        return await self.record(Outcome(0, [failure]), records=1)
+    async def _write(self, plan: Any) -> bool:
+        if not self._claim.dry_run:
+            with _blaming_records():
+                await self._write_data(plan)
+        return await self._record(self._job.outcome(plan))
 
-    async def record(self, outcome: Outcome, *, records: int) -> bool:
+    async def _write_data(self, plan: Any) -> None:
+        await self._job.write(self._conn, self._claim.project, plan)
+
+    async def record(self, outcome: Outcome) -> bool:
         """Commit an outcome that wrote no data. Returns whether that finished the action."""
         async with self._conn.transaction():
-            return await self._record(outcome, records=records)
+            return await self._record(outcome)
 
-    async def _record(self, outcome: Outcome, *, records: int) -> bool:
+    async def _record(self, outcome: Outcome) -> bool:
         """Progress, failures and perhaps the end, in the transaction of the data."""
         counts = {**self._claim.counts}
         for name, count in outcome.counts.items():
@@ -159,29 +232,41 @@ class Portion:
         # a new claim, not a changed one: the transaction may fail and be repeated
         after = msgspec.structs.replace(
             self._claim,
-            records_next=self._claim.records_next + records,
+            records_next=self._claim.records_next + outcome.records,
             records_done=self._claim.records_done + outcome.done,
             records_failed=self._claim.records_failed + len(outcome.failures),
-            portion_records=self._next_size(records),
             counts=counts,
         )
+        elapsed_ms = (time.perf_counter() - self._started) * 1000
+        after.portion_records = self._next_size(outcome.records, elapsed_ms)
+        await self._conclude(after, outcome)
+        if outcome.records:
+            await self._learn(elapsed_ms * 1000 / outcome.records)
         await self._advance(after)
         await self._keep_failures(outcome.failures)
-        if records and after.records_next == self._piece_end:
-            await self._conn.execute(SQL.async_action_piece_delete, {**self._key, "first_record": self._piece_first})
         if after.records_next < after.records_total:
             return False
         await self._finish(after)
         return True
 
+    async def _conclude(self, after: Claim, outcome: Outcome) -> None:
+        """What else a portion leaves behind, or says about what comes next; before progress is written."""
+
+    async def _learn(self, record_us: float) -> None:
+        """Remember what a record took, for estimates of the time that is left."""
+        lane = {"project_id": self._claim.project, "lane": self._claim.lane}
+        await self._conn.execute(SQL.lane_learn, {**lane, "record_us": record_us})
+
     async def _advance(self, after: Claim) -> None:
         row = {
             **self._key,
             "started_by": after.started_by,
+            "records_total": after.records_total,
             "records_next": after.records_next,
             "records_done": after.records_done,
             "records_failed": after.records_failed,
             "counts": Jsonb(after.counts),
+            "cursor": None if after.cursor is None else Jsonb(after.cursor),
             "portion_records": after.portion_records,
         }
         if await (await self._conn.execute(SQL.async_action_advance, row)).fetchone() is None:
@@ -207,24 +292,173 @@ class Portion:
                 for row in await cursor.fetchall()
             ]
         result = self._job.result(
-            done=claim.records_done, failed=claim.records_failed, failures=failures, counts=claim.counts
+            done=claim.records_done,
+            failed=claim.records_failed,
+            failures=failures,
+            counts=claim.counts,
+            dry_run=claim.dry_run,
         )
+        if claim.records_failed > len(failures):
+            result |= {"failed_listed_count": len(failures), "failures_url": failures_path(claim.id)}
         status = "FAILED" if claim.records_failed and not claim.records_done else "SUCCESS"
-        await self._conn.execute(
-            SQL.async_action_finish, {**self._key, "operation_status": status, "result": Jsonb(result)}
-        )
+        row = {"operation_status": status, "result": Jsonb(result), "payload_kept": self._settings.payload_days > 0}
+        await self._conn.execute(SQL.async_action_finish, {**self._key, **row})
 
-    def _next_size(self, records: int) -> int:
+    def _next_size(self, records: int, elapsed_ms: float) -> int:
         """The size of the next portion: what would have taken `portion_ms`, at most twice this one."""
-        elapsed_ms = max(1.0, (time.perf_counter() - self._started) * 1000)
         if elapsed_ms > self._settings.portion_slow_ms:
             logger.warning("portion_slow", records=records, ms=round(elapsed_ms))
             return max(1, records // 2)
-        wanted = int(records * self._settings.portion_ms / elapsed_ms)
+        wanted = int(records * self._settings.portion_ms / max(1.0, elapsed_ms))
+        return max(1, min(wanted, self._next_size_max(records), PORTION_RECORDS_MAX))
+
+    def _next_size_max(self, records: int) -> int:
+        return 2 * records
+
+
+class Piece(Struct, frozen=True):
+    """Part of a payload: records `first` to `end`, without the latter."""
+
+    first: int
+    end: int
+    bodies: list[bytes]
+
+
+class PayloadPortion(Portion[Batch]):
+    """The next records of a request."""
+
+    def __init__(self, conn: Conn, claim: Claim, job: PayloadJob, settings: Settings, aside: Aside | None) -> None:
+        super().__init__(conn, claim, job, settings)
+        self._source_id = job.source_id
+        self._aside = aside
+        # the piece that is being read
+        self._piece = Piece(0, 0, [])
+        self._prepared: Prepared | None = None
+        # the portion behind this one, as far as it is prepared: what to plan, the records, and when it was read
+        self._ahead: tuple[Ahead, Batch, Piece, float] | None = None
+
+    async def run(self) -> bool:
+        try:
+            finished = await super().run()
+        except BaseException:
+            self._drop_ahead()
+            raise
+        if self._ahead is not None and self._aside is not None:
+            ahead, work, piece, read_at = self._ahead
+            plan = await ahead.plan()
+            if plan is not None:
+                self._aside.put(Prepared(self._claim.id, work, piece, plan, read_at))
+        return finished
+
+    async def read(self) -> Batch:
+        """Records of one piece, and at most as many as the portion may take; of a dry run, those of all pieces."""
+        first, limit = self._claim.records_next, self._claim.portion_records
+        if self._claim.dry_run:
+            return await self._read_all(first, limit)
+        self._prepared = self._aside.take(self._claim) if self._aside is not None else None
+        if self._prepared is not None:
+            self._piece = self._prepared.piece
+            return self._prepared.work
+        self._piece = await self._fetch(first)
+        return self._batch(first, limit, self._piece)
+
+    async def _read_all(self, first: int, limit: int) -> Batch:
+        end, bodies = min(first + limit, self._claim.records_total), list[bytes]()
+        while len(bodies) < end:
+            self._piece = await self._fetch(len(bodies))
+            bodies += self._piece.bodies
+        # they left no trace; and what stopped a worker must not be tried again
+        cursor = await self._conn.execute(SQL.async_action_failures_records, self._key)
+        failed = {row.record for row in await cursor.fetchall()}
+        earlier = [record for record in range(first) if record not in failed]
+        return Batch(first, bodies[first:end], Part(earlier, [bodies[record] for record in earlier]))
+
+    async def _fetch(self, record: int) -> Piece:
+        """The piece that holds a record."""
+        cursor = await self._conn.execute(SQL.async_action_piece_get, {**self._key, "record": record}, binary=True)
+        row = await cursor.fetchone()
+        if row is None or record >= row.first_record + row.records:
+            raise PayloadMissing(f"Action {self._claim.id} has no payload for record {record}")
+        bodies = msgspec.json.decode(row.body, type=list[msgspec.Raw])
+        return Piece(row.first_record, row.first_record + row.records, [bytes(body) for body in bodies])
+
+    def _batch(self, first: int, limit: int, piece: Piece) -> Batch:
+        return Batch(first, piece.bodies[first - piece.first :][:limit])
+
+    # ---- the portion behind it ----
+
+    async def _plan(self, work: Batch) -> Any:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared.work is work:
+            return prepared.plan
+        return await super()._plan(work)
+
+    async def _look_ahead(self, plan: Any, work: Batch, attempt: int) -> None:
+        self._drop_ahead()
+        first = work.first_record + len(work)
+        # not behind a plan that was overtaken: it may be so again
+        if self._aside is None or attempt or self._claim.dry_run or first >= self._claim.records_total:
+            return
+        if isinstance(self._job, AheadJob):
+            read_at = time.monotonic()
+            piece = self._piece if first < self._piece.end else await self._fetch(first)
+            following = self._batch(first, self._claim.portion_records, piece)
+            # what is wrong with those records is found when it is their turn
+            with contextlib.suppress(RecordError, pg.DataError, pg.ProgramLimitExceeded):
+                ahead = await self._job.read_ahead(self._conn, self._claim.project, plan, following)
+                if ahead is not None:
+                    self._ahead = (ahead, following, piece, read_at)
+
+    def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead[0].drop()
+            self._ahead = None
+
+    async def _write_data(self, plan: Any) -> None:
+        if self._ahead is None:
+            await super()._write_data(plan)
+        else:
+            job = cast("AheadJob", self._job)
+            await job.write(self._conn, self._claim.project, plan, self._ahead[0])
+
+    async def fail_first(self, work: Batch, reason: str) -> bool:
+        body = work.bodies[0]
+        return await self.record(Outcome(0, [Failure(work.first_record, self._source_id(body), reason, body)]))
+
+    async def _conclude(self, after: Claim, outcome: Outcome) -> None:
+        """Delete the piece that is used up; a dry run, which is planned from all of them, keeps them to its end."""
+        end = after.records_total if self._claim.dry_run else self._piece.end
+        if outcome.records and after.records_next == end and not self._settings.payload_days:
+            await self._conn.execute(SQL.async_action_pieces_delete, {**self._key, "first_record": self._piece.first})
+
+    def _next_size(self, records: int, elapsed_ms: float) -> int:
+        # a dry run plans all that came before again: small portions would never end
+        return 2 * records or 1 if self._claim.dry_run else super()._next_size(records, elapsed_ms)
+
+    def _next_size_max(self, records: int) -> int:
         # a portion that was cut at the end of a piece says little: the next may be as large as this one might have been
-        cut = self._claim.records_next + records == self._piece_end
-        at_most = max(2 * records, self._claim.portion_records if cut else 1)
-        return max(1, min(wanted, at_most, PORTION_RECORDS_MAX))
+        cut = self._claim.records_next + records == self._piece.end
+        return max(2 * records, self._claim.portion_records if cut else 1)
+
+
+class WalkPortion(Portion[Stretch]):
+    """The next stored rows of a walk. How many there are is known at its end; until then the total is an estimate."""
+
+    def __init__(self, conn: Conn, claim: Claim, job: WalkJob, settings: Settings) -> None:
+        super().__init__(conn, claim, job, settings)
+        self._skip = job.skip
+
+    async def read(self) -> Stretch:
+        return Stretch(self._claim.cursor, self._claim.portion_records, self._claim.records_next)
+
+    async def fail_first(self, work: Stretch, reason: str) -> bool:
+        first = msgspec.structs.replace(work, rows_max=1)
+        return await self.record(await self._skip(self._conn, self._claim.project, first, reason))
+
+    async def _conclude(self, after: Claim, outcome: Outcome) -> None:
+        after.cursor = outcome.cursor
+        at_end = outcome.cursor is None
+        after.records_total = after.records_next if at_end else max(after.records_total, after.records_next + 1)
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -36,11 +36,12 @@ SELECT :project_id, :lane, clock_timestamp()
 -- The action of a fifo lane that is next: the one under way, else the one that arrived first. A request whose
 -- transaction took longer can become visible with an earlier number: it must not cut in on the one under way.
 SELECT id, type, seq, records_total, records_next, records_done, records_failed, counts, portion_records,
-       started_by, stops_alone,
+       started_by, stops_alone, dry_run, cursor,
+       CASE WHEN dry_run THEN records_total - records_next ELSE
        (SELECT p.first_record + p.records - a.records_next FROM async_action_pieces AS p
          WHERE p.project_id = :project_id AND p.action_id = a.id AND p.first_record <= a.records_next
          ORDER BY p.first_record DESC
-         LIMIT 1) AS piece_records
+         LIMIT 1) END AS at_hand
   FROM async_actions AS a
  WHERE project_id = :project_id AND lane = :lane AND finished_at IS NULL
    AND seq = coalesce(
@@ -69,28 +70,42 @@ UPDATE async_actions SET started_by = NULL, portion_records = :portion_records
  WHERE project_id = :project_id AND id = :id AND started_by = :started_by;
 
 -- name: async_action_piece_get
--- The piece that holds the next record.
+-- The piece that holds a record.
 SELECT first_record, records, body FROM async_action_pieces
  WHERE project_id = :project_id AND action_id = :id AND first_record <= :record
  ORDER BY first_record DESC
  LIMIT 1;
 
--- name: async_action_piece_delete!
+-- name: async_action_pieces_delete!
+-- The piece that was processed, and those before it that another setting, or a dry run, had kept.
 DELETE FROM async_action_pieces
- WHERE project_id = :project_id AND action_id = :id AND first_record = :first_record;
+ WHERE project_id = :project_id AND action_id = :id AND first_record <= :first_record;
+
+-- name: async_action_failures_records
+-- Which records of a dry run have failed.
+SELECT record FROM async_action_failures WHERE project_id = :project_id AND action_id = :id;
+
+-- name: lane_learn!
+-- What a record of the lane took of late: each portion counts for a fifth.
+UPDATE lanes AS l SET record_us = coalesce(0.8 * l.record_us + 0.2 * :record_us, :record_us)
+ WHERE l.project_id = :project_id AND l.lane = :lane;
 
 -- name: async_action_advance
 -- What a portion did. Only while the start mark is still ours: a portion that outlived its lane commits nothing.
 UPDATE async_actions AS a
-   SET records_next = :records_next, records_done = :records_done, records_failed = :records_failed,
-       counts = :counts, portion_records = :portion_records, started_by = NULL, stops_alone = 0, updated_at = t.now
+   SET records_total = :records_total, records_next = :records_next, records_done = :records_done,
+       records_failed = :records_failed, counts = :counts, cursor = :cursor, portion_records = :portion_records,
+       started_by = NULL, stops_alone = 0, updated_at = t.now
   FROM (SELECT clock_timestamp() AS now) AS t
  WHERE a.project_id = :project_id AND a.id = :id AND a.started_by = :started_by AND a.finished_at IS NULL
 RETURNING a.id;
 
 -- name: async_action_finish
+-- What keeps nothing is of no interest to retention from the start.
 UPDATE async_actions AS a
-   SET status = 'DONE', operation_status = :operation_status, result = :result, finished_at = t.now, updated_at = t.now
+   SET status = 'DONE', operation_status = :operation_status, result = :result, finished_at = t.now, updated_at = t.now,
+       emptied_at = CASE WHEN a.records_failed = 0 THEN t.now END,
+       payload_deleted_at = CASE WHEN NOT :payload_kept THEN t.now END
   FROM (SELECT clock_timestamp() AS now) AS t
  WHERE a.project_id = :project_id AND a.id = :id AND a.finished_at IS NULL
    AND a.records_next = a.records_total

@@ -20,7 +20,8 @@ from psycopg import errors as pg
 from punchcard import ids, log
 from punchcard.bulk import lanes, signals
 from punchcard.bulk.jobs import Job
-from punchcard.bulk.portions import LaneLost, run_portion
+from punchcard.bulk.portions import Aside, LaneLost, run_portion
+from punchcard.bulk.retention import Sweeper
 from punchcard.db import statements
 from punchcard.db.database import Conn, connect, deadline, session_limits
 from punchcard.settings import Settings
@@ -59,6 +60,7 @@ class Worker:
         self._dsn, self._jobs, self._settings = dsn, jobs, settings
         self.id = ids.new("worker")
         self._numbers = itertools.count()
+        self._aside = Aside()
         self._conn: Conn | None = None
         self._starter = lanes.Starter(self.id, "", settings.worker_silent_ms)
         self._unwithdrawn: dict[str, Any] | None = None
@@ -73,6 +75,8 @@ class Worker:
         """Work until `stop` is set."""
         pulse = asyncio.create_task(self._pulse_forever())
         waker = asyncio.create_task(self._wake_on(stop))
+        sweeper = Sweeper(self._dsn, self._settings, options=session_options(self._settings))
+        sweeping = asyncio.create_task(sweeper.run_forever())
         logger.info("worker_started", worker=self.id)
         try:
             while not stop.is_set():
@@ -80,9 +84,9 @@ class Worker:
                 if not await self._turn():
                     await self._rest()
         finally:
-            for task in (pulse, waker):
+            for task in (pulse, waker, sweeping):
                 task.cancel()
-            await asyncio.gather(pulse, waker, return_exceptions=True)
+            await asyncio.gather(pulse, waker, sweeping, return_exceptions=True)
             await self._leave()
             logger.info("worker_stopped", worker=self.id)
 
@@ -149,7 +153,7 @@ class Worker:
             "portion_records": claim.portion_records,
         }
         try:
-            finished = await run_portion(conn, claim, self._jobs, self._settings)
+            finished = await run_portion(conn, claim, self._jobs, self._settings, self._aside)
         except LaneLost:
             logger.warning("lane_lost")
             self._unwithdrawn = None

@@ -1,4 +1,4 @@
-"""The two calls of the API that an import needs, with patience.
+"""The calls of the API that an import needs, with patience.
 
 A connection that breaks or a server that is busy is waited for, up to a limit. A request whose answer got
 lost is sent again: orders that have an id or a source_id are upserted, and the `Idempotency-Key` lets a
@@ -7,7 +7,7 @@ server that knows it see the repeat.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,7 +23,9 @@ BACKOFF_MAX_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
 ACTION_WAIT_S = 5  # the server answers earlier when the action ends; the progress line moves at least this often
+FAILURES_PER_PAGE = 100
 _WAIT_STATUSES = frozenset({429, 502, 503, 504})
+_KEY_IN_USE = "idempotency_key_in_use"  # the same request is still being accepted: its answer comes
 _DOCUMENTED = TypeVar("_DOCUMENTED", bound=msgspec.Struct)
 
 
@@ -37,6 +39,10 @@ class RequestRefused(PunchcardError):
 
 class RequestTooLarge(PunchcardError):
     """The body is larger than this server takes."""
+
+
+class NotThere(ImportStopped):
+    """The server does not know the address."""
 
 
 class Scheduled(msgspec.Struct):
@@ -74,6 +80,7 @@ class Action(msgspec.Struct):
 
     status: str
     result: Result | None = None
+    dry_run: bool = False
 
     @property
     def ended(self) -> bool:
@@ -81,7 +88,15 @@ class Action(msgspec.Struct):
         return self.status in {"DONE", "FAILED"}
 
 
+class FailurePage(msgspec.Struct):
+    """Some failures of an action, by index."""
+
+    data: list[Failed] = []
+    has_more: bool = False
+
+
 class _ErrorBody(msgspec.Struct):
+    key: str = ""
     message: str = ""
     details: str | None = None
 
@@ -111,7 +126,9 @@ class Api:
         say: Callable[[str], None],
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        dry_run: bool = False,
     ) -> None:
+        self._path = "/v1/orders/import" + ("?dry_run=true" if dry_run else "")
         self._say = say
         self._sleep = sleep
         self._patience = patience or Patience()
@@ -136,12 +153,32 @@ class Api:
     def import_orders(self, body: bytes, key: str) -> str:
         """Send one request; returns the id of its async action."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        answer = self._call("POST", "/v1/orders/import", content=body, headers=headers)
+        answer = self._call("POST", self._path, content=body, headers=headers)
         return _decode(answer, Scheduled).async_action_id
 
     def action(self, action_id: str) -> Action:
         """The action as soon as it ended, or as it is after a few seconds."""
         return _decode(self._call("GET", f"/v1/async-actions/{action_id}?wait={ACTION_WAIT_S}"), Action)
+
+    def failures(self, action_id: str) -> Iterator[Failed] | None:
+        """All orders of an action that failed, by index; None from a server that only lists the first ones."""
+        try:
+            first = self._failures_after(action_id, None)
+        except NotThere:
+            return None
+        return self._pages(action_id, first)
+
+    def _pages(self, action_id: str, page: FailurePage) -> Iterator[Failed]:
+        while True:
+            yield from page.data
+            if not page.has_more or not page.data:
+                return
+            page = self._failures_after(action_id, page.data[-1].index)
+
+    def _failures_after(self, action_id: str, index: int | None) -> FailurePage:
+        after = "" if index is None else f"&starting_after_id={index}"
+        path = f"/v1/async-actions/{action_id}/failures?limit={FAILURES_PER_PAGE}{after}"
+        return _decode(self._call("GET", path), FailurePage)
 
     def _call(
         self, method: str, path: str, *, content: bytes | None = None, headers: dict[str, str] | None = None
@@ -152,7 +189,7 @@ class Api:
             started = time.monotonic()
             try:
                 answer = self._http.request(method, path, content=content, headers=headers)
-                if answer.status_code not in _WAIT_STATUSES:
+                if answer.status_code not in _WAIT_STATUSES and not _key_is_in_use(answer):
                     return _checked(answer)
                 trouble = f"the server answers {answer.status_code}: {_said(answer)}"
                 wanted = _retry_after_s(answer)
@@ -180,9 +217,21 @@ def _checked(answer: httpx.Response) -> httpx.Response:
             raise RequestTooLarge(_said(answer))
         case 401 | 403:
             raise ImportStopped(f"The server does not accept the keys ({answer.status_code}): {_said(answer)}")
+        case 404:
+            where = f"{answer.request.method} {answer.request.url}"
+            raise NotThere(f"The server answers 404 to {where}: {_said(answer)}")
         case status:
             where = f"{answer.request.method} {answer.request.url}"
             raise ImportStopped(f"The server answers {status} to {where}: {_said(answer)}")
+
+
+def _key_is_in_use(answer: httpx.Response) -> bool:
+    if answer.status_code != 409:
+        return False
+    try:
+        return msgspec.json.decode(answer.content, type=_ErrorBody).key == _KEY_IN_USE
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
 
 
 def _said(answer: httpx.Response) -> str:

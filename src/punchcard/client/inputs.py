@@ -33,7 +33,10 @@ DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One order as compact JSON, and where it stands: `orders.jsonl:12`, or `orders.json[11]` in an array."""
+    """One order as compact JSON, and where it stands.
+
+    `orders.jsonl:12`, `orders.csv:12-15` if it takes several lines, or `orders.json[11]` in an array.
+    """
 
     body: bytes
     place: str
@@ -49,9 +52,9 @@ class Unreadable:
 
 @dataclass
 class Tally:
-    """What became of the lines of an Online Retail file; each line is counted in exactly one of the first three.
+    """What became of the lines of CSV files; each line is counted in exactly one of the first three.
 
-    Of JSON `unnamed` counts the orders with neither id nor source_id.
+    `unnamed` counts the orders with neither id nor source_id, of files of any kind.
     """
 
     items: int = 0

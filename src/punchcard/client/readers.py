@@ -1,4 +1,4 @@
-"""Readers: one stream of orders from a JSON array, from JSON Lines or from the Online Retail CSV.
+"""Readers: one stream of orders from a JSON array, from JSON Lines or, by a mapping, from CSV.
 
 A reader never raises for what stands in a file. What it cannot read it yields as `Unreadable`, with its
 place, and goes on behind it if the format has a behind. Memory does not grow with the file.
@@ -9,11 +9,15 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from punchcard.client import json_array, online_retail
+from punchcard.client import csv_orders, json_array, mapping_files
 from punchcard.client.inputs import DAMAGED, Input, Order, Tally, Unreadable, lines
+from punchcard.client.mapping import Mapping
 
-Format = Literal["json", "jsonl", "online-retail"]
+Format = Literal["json", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+# the one file that is told by its header; other shops' columns are too alike to guess
+ONLINE_RETAIL = "online-retail"
+_ONLINE_RETAIL_HEADER = b"InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 _LINES_SUFFIXES = (".jsonl", ".ndjson")
 _PACKED_SUFFIXES = (".gz", ".xz")
 _ORDER_FIELDS = {
@@ -23,24 +27,31 @@ _ORDER_FIELDS = {
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _OLD_OFFICE_MAGIC = b"\xd0\xcf\x11\xe0"
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _EXCEL = "this is an Excel file; export it as CSV"
 _ONE_A_LINE = "the JSON goes on behind the end of the line: write one order per line, or all of them as one array"
 
 
 def read(
-    source: Input, *, file_format: Format | None, order_bytes_max: int, tally: Tally
+    source: Input,
+    *,
+    file_format: Format | None,
+    order_bytes_max: int,
+    tally: Tally,
+    mapping: Mapping | None = None,
+    sort: bool = False,
 ) -> Iterator[Order | Unreadable]:
-    """All orders of one input, in the order of the file."""
+    """All orders of one input, in the order of the file. With a mapping it is CSV, whatever its name says."""
     if trouble := _foreign(source.path, source.head):
         yield Unreadable(source.name, trouble)
         return
-    match file_format or detect(source.path, source.head):
+    match "csv" if mapping else file_format or detect(source.path, source.head):
         case "json":
             found = _array(source, order_bytes_max, tally)
         case "jsonl":
             found = _lines(source, order_bytes_max, tally)
-        case "online-retail":
-            found = online_retail.orders(source.stream, source.name, tally)
+        case "csv":
+            found = _mapped(source, mapping, order_bytes_max, tally, sort=sort)
     try:
         yield from found
     except DAMAGED as error:
@@ -57,8 +68,8 @@ def detect(path: str, head: bytes) -> Format:
         name = name.removesuffix(suffix)
     if name.endswith(_LINES_SUFFIXES):
         return "jsonl"
-    if name.endswith(".csv") or head.startswith(online_retail.HEADER):
-        return "online-retail"
+    if name.endswith((".csv", ".tsv")) or head.startswith(_ONLINE_RETAIL_HEADER):
+        return "csv"
     return "json" if head.lstrip().startswith(b"[") else "jsonl"
 
 
@@ -69,13 +80,41 @@ def _foreign(path: str, head: bytes) -> str | None:
         return _EXCEL
     if head.startswith(_ZIP_MAGIC):
         return _EXCEL if name.endswith(".xlsx") or b"[Content_Types].xml" in head else "this is a zip file; unpack it"
+    if head.startswith(_UTF_16_MARKS):
+        return "this is UTF-16 text; save it as UTF-8"
     if name.endswith(_PACKED_SUFFIXES) and head and not _is_text(head):  # some programs unpack and keep the name
         return "not a gzip file" if name.endswith(".gz") else "not an xz file"
     return None
 
 
 def _is_text(head: bytes) -> bool:
-    return head.lstrip().startswith((b"[", b"{", online_retail.HEADER))
+    return head.lstrip().startswith((b"[", b"{")) or (b"," in head and not head.lstrip().startswith(b"<"))
+
+
+def _mapped(
+    source: Input, mapping: Mapping | None, order_bytes_max: int, tally: Tally, *, sort: bool
+) -> Iterator[Order | Unreadable]:
+    if not source.head.strip() and not source.stream.peek(1).strip():
+        return
+    if mapping is None and source.head.startswith(_ONLINE_RETAIL_HEADER):
+        mapping = mapping_files.preset(ONLINE_RETAIL)
+    if mapping is None:
+        names = ", ".join(mapping_files.presets())
+        yield Unreadable(
+            source.name,
+            "a CSV file needs --mapping FILE.toml, which says what its columns mean, or --preset with one of"
+            f" {names}; `punchcard import --show-preset shopify` prints one to start from",
+        )
+        return
+    for item in csv_orders.orders(source.stream, source.name, mapping, tally, sort=sort):
+        if isinstance(item, Order) and len(item.body) > order_bytes_max:
+            yield Unreadable(item.place, _too_long(order_bytes_max))
+        else:
+            yield item
+
+
+def _too_long(order_bytes_max: int) -> str:
+    return f"one order is longer than a request may be ({order_bytes_max:,} bytes)"
 
 
 def _array(source: Input, order_bytes_max: int, tally: Tally) -> Iterator[Order | Unreadable]:
@@ -103,7 +142,7 @@ def _lines(source: Input, order_bytes_max: int, tally: Tally) -> Iterator[Order 
 def _order(raw: bytes | None, place: str, order_bytes_max: int, tally: Tally) -> Order | Unreadable:
     """An order is parsed here once: one malformed order would make the server refuse its whole request."""
     if raw is None:
-        return Unreadable(place, f"one order is longer than a request may be ({order_bytes_max:,} bytes)")
+        return Unreadable(place, _too_long(order_bytes_max))
     if not raw:
         return Unreadable(place, "nothing stands between two commas")
     try:

@@ -6,21 +6,21 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, get
+from litestar.di import Provide
 from litestar.params import Parameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
-from punchcard.db import statements
-from punchcard.db.database import Conn, Database
+from punchcard.db import row_totals, statements
+from punchcard.db.database import JSONB, Conn, Database, jsonb, lock_as_read
 from punchcard.errors import InvalidQuery, NotFound
-from punchcard.http import lists
-from punchcard.http.shapes import Identifier, or_unset
+from punchcard.http import lists, pages
+from punchcard.http.lists import Dates, DatesGiven
+from punchcard.http.shapes import Identifier, or_unset, same_json
 
 SQL = statements.beside(__file__)
 
 EMAIL_LENGTH_MAX = 255
-_FLOATS_WITH_EXPONENT = 1e16
 
 # ---- types -------------------------------------------------------------------------------------
 
@@ -76,24 +76,27 @@ class CustomerRow(Struct):
 
     def apply(self, given: CustomerIn) -> None:
         """Write the supplied attributes: fields replace, metadata merges by key; `birthdate` wins over `birthday`."""
-        changes: dict[str, Any] = {
-            "name": given.name,
-            "description": given.description,
-            "email": given.email,
-            "phone": given.phone,
-            "birthdate": given.birthdate or given.birthday,
-            "birthday": given.birthday,
-            "address": given.address,
-        }
-        for field, value in changes.items():
-            if value is not None and value != getattr(self, field):
-                setattr(self, field, value)
-                self.attributes_changed = True
+        changed = self.attributes_changed
+        if given.name is not None and given.name != self.name:
+            self.name, changed = given.name, True
+        if given.description is not None and given.description != self.description:
+            self.description, changed = given.description, True
+        if given.email is not None and given.email != self.email:
+            self.email, changed = given.email, True
+        if given.phone is not None and given.phone != self.phone:
+            self.phone, changed = given.phone, True
+        if given.address is not None and given.address != self.address:
+            self.address, changed = given.address, True
+        if given.birthday is not None and given.birthday != self.birthday:
+            self.birthday, changed = given.birthday, True
+        birthdate = given.birthdate or given.birthday
+        if birthdate is not None and birthdate != self.birthdate:
+            self.birthdate, changed = birthdate, True
         if given.metadata:
             merged = {**self.metadata, **given.metadata}
             if not same_json(merged, self.metadata):
-                self.metadata = merged
-                self.attributes_changed = True
+                self.metadata, changed = merged, True
+        self.attributes_changed = changed
 
     @property
     def summary(self) -> tuple[Any, ...]:
@@ -110,18 +113,9 @@ class CustomerRow(Struct):
     def changed(self) -> bool:
         return self.attributes_changed or self.summary_changed
 
-
-def same_json(left: Any, right: Any) -> bool:
-    """Whether two JSON values are the same: unlike in Python, `1`, `1.0` and `true` are three values."""
-    if left.__class__ is not right.__class__:
-        # a float this large comes back from PostgreSQL as an integer
-        numbers = {left.__class__, right.__class__} == {int, float}
-        return numbers and abs(left) >= _FLOATS_WITH_EXPONENT and float(left) == float(right)
-    if isinstance(left, dict):
-        return len(left) == len(right) and all(key in right and same_json(left[key], right[key]) for key in left)
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(same_json, left, right))
-    return bool(left == right)
+    def differs(self, stored: "CustomerRow") -> bool:
+        """Whether the row has to be written: differences of revenue may have come to nothing."""
+        return self.attributes_changed or self.summary != stored.summary
 
 
 class OrdersSummary(Struct, omit_defaults=True):
@@ -212,26 +206,21 @@ async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[st
         return []
     parameters = {"project_id": project, "ids": list(ids), "source_ids": list(source_ids)}
     rows = await (await conn.execute(SQL.customers_resolve, parameters, binary=True)).fetchall()
-    by_id = {row.id: row for row in rows}  # one that is named in both ways came twice
-    return [
-        CustomerRow(
-            **row._asdict()
-            | {
-                "address": msgspec.json.decode(row.address, type=Address) if row.address else None,
-                "metadata": msgspec.json.decode(row.metadata),
-            }
-        )
-        for row in by_id.values()
-    ]
+    # one that is named in both ways came twice
+    return [_row(row) for row in {row.id: row for row in rows}.values()]
+
+
+def _row(row: Any) -> CustomerRow:
+    address = None if row.address is None else msgspec.json.decode(row.address, type=Address)
+    # by position, because there are thousands
+    values = (*row[:8], address, msgspec.json.decode(row.metadata), *row[10:])
+    return CustomerRow(*values)
 
 
 async def lock(conn: Conn, project: str, customers: Sequence[CustomerRow]) -> bool:
     """Lock existing customers; whether all still are as they were read."""
     versions = {customer.id: customer.version for customer in customers if customer.version is not None}
-    if not versions:
-        return True
-    cursor = await conn.execute(SQL.customers_lock, {"project_id": project, "ids": sorted(versions)})
-    return {row.id: row.version for row in await cursor.fetchall()} == versions
+    return await lock_as_read(conn, SQL.customers_lock, project, versions)
 
 
 _COPY = sql.SQL(
@@ -243,8 +232,8 @@ _COPY = sql.SQL(
 _COPY_TYPES = ["text"] * 7 + [
     "date",
     "date",
-    "jsonb",
-    "jsonb",
+    JSONB,
+    JSONB,
     "timestamptz",
     "int8",
     "int8",
@@ -263,35 +252,45 @@ async def insert(conn: Conn, project: str, customers: Sequence[tuple[CustomerRow
         for c, created_at in sorted(customers, key=lambda pair: pair[0].source_id or ""):
             await copy.write_row((
                 project, c.id, c.source_id, c.name, c.description, c.email, c.phone, c.birthdate, c.birthday,
-                None if c.address is None else Jsonb(c.address), Jsonb(c.metadata), created_at,
+                None if c.address is None else jsonb(msgspec.json.encode(c.address)),
+                jsonb(msgspec.json.encode(c.metadata)), created_at,
                 c.orders_total_amount, c.orders_total_count, c.orders_last_id, c.orders_last_amount, c.orders_last_date,
             ))  # fmt: skip
 
 
 async def update(conn: Conn, project: str, changes: Sequence[tuple[CustomerRow, datetime]]) -> None:
-    """Write the changed values of existing customers, which must be locked, each with its `updated_at`."""
-    if not changes:
-        return
-    customers = [customer for customer, _ in changes]
-    columns: dict[str, Any] = {
-        "ids": [c.id for c in customers],
-        "names": [c.name for c in customers],
-        "descriptions": [c.description for c in customers],
-        "emails": [c.email for c in customers],
-        "phones": [c.phone for c in customers],
-        "birthdates": [c.birthdate for c in customers],
-        "birthdays": [c.birthday for c in customers],
-        "addresses": [None if c.address is None else msgspec.json.encode(c.address).decode() for c in customers],
-        "metadatas": [msgspec.json.encode(c.metadata).decode() for c in customers],
-        "total_amounts": [c.orders_total_amount for c in customers],
-        "total_counts": [c.orders_total_count for c in customers],
-        "last_ids": [c.orders_last_id for c in customers],
-        "last_amounts": [c.orders_last_amount for c in customers],
-        "last_dates": [c.orders_last_date for c in customers],
-        "attributes_changed": [c.attributes_changed for c in customers],
+    """Write the changed values of existing customers, which must be locked; new attributes with their `updated_at`."""
+    with_attributes = [change for change in changes if change[0].attributes_changed]
+    if with_attributes:
+        customers = [customer for customer, _ in with_attributes]
+        columns: dict[str, Any] = {
+            "names": [c.name for c in customers],
+            "descriptions": [c.description for c in customers],
+            "emails": [c.email for c in customers],
+            "phones": [c.phone for c in customers],
+            "birthdates": [c.birthdate for c in customers],
+            "birthdays": [c.birthday for c in customers],
+            "addresses": [None if c.address is None else msgspec.json.encode(c.address).decode() for c in customers],
+            "metadatas": [msgspec.json.encode(c.metadata).decode() for c in customers],
+        }
+        parameters = {"project_id": project, **columns, **_summaries(with_attributes)}
+        await conn.execute(SQL.customers_update, parameters)
+    # mostly an order changes nothing but what its customer has bought: less than half of the columns
+    others = [change for change in changes if not change[0].attributes_changed]
+    if others:
+        await conn.execute(SQL.customers_update_summaries, {"project_id": project, **_summaries(others)})
+
+
+def _summaries(changes: Sequence[tuple[CustomerRow, datetime]]) -> dict[str, Any]:
+    return {
+        "ids": [c.id for c, _ in changes],
+        "total_amounts": [c.orders_total_amount for c, _ in changes],
+        "total_counts": [c.orders_total_count for c, _ in changes],
+        "last_ids": [c.orders_last_id for c, _ in changes],
+        "last_amounts": [c.orders_last_amount for c, _ in changes],
+        "last_dates": [c.orders_last_date for c, _ in changes],
         "nows": [now for _, now in changes],
     }
-    await conn.execute(SQL.customers_update, {"project_id": project, **columns})
 
 
 # ---- reads -------------------------------------------------------------------------------------
@@ -305,32 +304,68 @@ async def get_customer(conn: Conn, project: str, customer_id: str) -> Customer:
     return _customer(row)
 
 
-_SELECT = sql.SQL(
-    "SELECT id, source_id, name, description, email, phone, birthdate, birthday, address, metadata, created_at,"
-    " updated_at, orders_total_amount, orders_total_count, orders_last_amount, orders_last_date FROM customers"
+# Those with a source id, then those without, oldest first: an index cannot tell the latter apart.
+_BY_SOURCE_ID = pages.Order(
+    (
+        pages.Run((sql.SQL("source_id"),), among=sql.SQL("source_id IS NOT NULL")),
+        pages.Run((sql.SQL("created_at"),), among=sql.SQL("source_id IS NULL")),
+    )
 )
-ORDER_COLUMNS = ("created_at", "updated_at", "source_id")
+# the indexes of these filters have their rows by creation
+_FILTERS = frozenset({"email", "name", "city"})
+ORDERS = {
+    "created_at": pages.Order(pages.BY_CREATION.runs, pages.BY_CREATION.serves | _FILTERS),
+    "updated_at": pages.BY_UPDATE,
+    "source_id": _BY_SOURCE_ID,
+}
+
+
+class CustomerFilters(Struct, frozen=True):
+    """Which customers a list shows: exact values and dates."""
+
+    email: str | None
+    name: str | None
+    city: str | None
+    dates: Dates
 
 
 async def list_customers(
-    conn: Conn, project: str, *, limit: int, page: int, order: str | None, starting_after: datetime | None
+    conn: Conn,
+    project: str,
+    *,
+    limit: int,
+    page: int,
+    order: str | None,
+    filters: CustomerFilters,
+    starting_after: datetime | None,
 ) -> CustomerList:
-    """A page of customers, newest first by default. With `starting_after`, those beyond that moment in the order."""
-    column, descending = lists.ordering(order, ORDER_COLUMNS, "-created_at")
-    if starting_after is not None and column == "source_id":
+    """A page of customers, newest first by default. With `starting_after`, of those behind that moment in the order.
+
+    Needs a transaction.
+    """
+    field, descending = lists.ordering(order, tuple(ORDERS), "-created_at")
+    if starting_after is not None and field == "source_id":
         raise InvalidQuery("Property .starting_after needs an order by created_at or updated_at")
-    name, direction = lists.sort_key(column), sql.SQL("DESC" if descending else "ASC")
-    beyond: sql.Composable = sql.SQL("")
-    if starting_after is not None:
-        beyond = sql.SQL(" AND {} {} {}").format(name, sql.SQL("<" if descending else ">"), sql.Literal(starting_after))
-    query = sql.SQL("{} WHERE project_id = {}{} ORDER BY {} {}, id {} LIMIT {} OFFSET {}").format(
-        _SELECT, project, beyond, name, direction, direction, limit + 1, (page - 1) * limit
-    )
-    rows = await (await conn.execute(query)).fetchall()
-    total = await (await conn.execute(SQL.customers_count, {"project_id": project})).fetchone()
-    assert total is not None
-    found = [_customer(row) for row in rows[:limit]]
-    return CustomerList("list", "customers", found, total=total.total, has_more=len(rows) > limit)
+    rows = pages.Rows(SQL.customers_list, {"project_id": project})
+    _narrow(rows, filters)
+    beyond = None if starting_after is None else (starting_after,)
+    found = await rows.page(conn, ORDERS[field], descending=descending, limit=limit, page=page, beyond=beyond)
+    total = await rows.count(conn) if rows.narrowed else await row_totals.total(conn, project, "customers")
+    customers = [_customer(row) for row in found.rows]
+    return CustomerList("list", "customers", customers, total=total, has_more=found.has_more)
+
+
+def _narrow(rows: pages.Rows, filters: CustomerFilters) -> None:
+    if filters.email is not None:
+        rows.where("email", sql.SQL("email = %(email)s"), email=filters.email)
+    # an index holds the beginnings of these
+    if filters.name is not None:
+        name = sql.SQL("left(name, 60) = left(%(name)s::text, 60) AND name = %(name)s")
+        rows.where("name", name, name=filters.name)
+    if filters.city is not None:
+        city = sql.SQL("left(address ->> 'city', 60) = left(%(city)s::text, 60) AND address ->> 'city' = %(city)s")
+        rows.where("city", city, city=filters.city)
+    rows.dates(filters.dates)
 
 
 def _customer(row: Any) -> Customer:
@@ -366,24 +401,38 @@ def _customer(row: Any) -> Customer:
 # ---- handlers ----------------------------------------------------------------------------------
 
 
-@get("/v1/customers", operation_id="list-customers", tags=["Customers"])
+@get("/v1/customers", operation_id="list-customers", tags=["Customers"], dependencies={"dates": Provide(lists.dates)})
 async def get_customers(
     request: Request,  # type: ignore[type-arg]
     project: str,
+    dates: DatesGiven,
     limit: lists.Limit = lists.LIMIT_DEFAULT,
-    page: lists.Page99 = 1,
+    page: lists.CustomersPage = 1,
     order: Annotated[
         str | None, Parameter(description="created_at, updated_at or source_id; `-` for descending.")
     ] = None,
     starting_after: Annotated[
-        str | None, Parameter(description="Date-time cursor: the date of the last one seen.")
+        str | None, Parameter(description="Cursor: the `created_at` of the last one seen, or what else is sorted by.")
     ] = None,
+    email: Annotated[str | None, Parameter(description="Only customers with exactly this e-mail address.")] = None,
+    city: Annotated[str | None, Parameter(description="Only customers whose address has exactly this city.")] = None,
+    name: Annotated[str | None, Parameter(description="Only customers with exactly this name.")] = None,
+    segment_id: Annotated[str | None, Parameter(description="Only members of this segment.")] = None,
 ) -> CustomerList:
     """List customers, newest first."""
+    lists.check_page(page, lists.CUSTOMERS_PAGE_MAX)
     after = lists.moment(starting_after, "starting_after") if starting_after else None
+    filters = CustomerFilters(
+        email=lists.text_of(email, "email"), name=lists.text_of(name, "name"), city=lists.text_of(city, "city"),
+        dates=dates,
+    )  # fmt: skip
+    if segment_id:
+        raise NotFound("segment", segment_id)  # there are none yet
     database: Database = request.app.state.database
-    async with database.connection() as conn:
-        return await list_customers(conn, project, limit=limit, page=page, order=order, starting_after=after)
+    async with database.transaction() as conn:
+        return await list_customers(
+            conn, project, limit=limit, page=page, order=order, filters=filters, starting_after=after
+        )
 
 
 @get("/v1/customers/{customer_id:str}", operation_id="get-customer", tags=["Customers"])

@@ -20,38 +20,53 @@ SELECT found.*
         LIMIT 1) AS found;
 
 -- name: customers_lock
--- Lock customers, and tell which versions they have now. In the order of `ids`, which all writers sort.
-SELECT found.*
-  FROM unnest(:ids::text[]) AS n (key)
- CROSS JOIN LATERAL (
-       SELECT id, xmin::text AS version FROM customers
-        WHERE project_id = :project_id AND id = n.key
-        LIMIT 1
-          FOR NO KEY UPDATE) AS found;
+-- Lock customers in the order of `ids`, which all writers sort; how many still have the version they were read at.
+WITH locked AS MATERIALIZED (
+    SELECT found.version = n.version AS same
+      FROM unnest(:ids::text[], :versions::text[]) AS n (key, version)
+     CROSS JOIN LATERAL (
+           SELECT xmin::text AS version FROM customers
+            WHERE project_id = :project_id AND id = n.key
+            LIMIT 1
+              FOR NO KEY UPDATE) AS found
+)
+SELECT count(*) AS same FROM locked WHERE same;
 
 -- name: customers_update!
 -- New values of existing customers, which are locked: there always is a conflict. As an insert, because that
 -- finds each row by its key; a join would depend on the statistics.
-INSERT INTO customers AS c (project_id, id, name, description, email, phone, birthdate, birthday, address, metadata,
-                            orders_total_amount, orders_total_count, orders_last_id, orders_last_amount,
-                            orders_last_date, created_at, updated_at)
+INSERT INTO customers (project_id, id, name, description, email, phone, birthdate, birthday, address, metadata,
+                       orders_total_amount, orders_total_count, orders_last_id, orders_last_amount, orders_last_date,
+                       created_at, updated_at)
 SELECT :project_id, u.id, u.name, u.description, u.email, u.phone, u.birthdate, u.birthday, u.address, u.metadata,
        u.total_amount, u.total_count, u.last_id, u.last_amount,
-       u.last_date, u.now, CASE WHEN u.attributes_changed THEN u.now END
+       u.last_date, u.now, u.now
   FROM unnest(:ids::text[], :names::text[], :descriptions::text[], :emails::text[], :phones::text[],
               :birthdates::date[], :birthdays::date[], :addresses::jsonb[], :metadatas::jsonb[],
               :total_amounts::bigint[], :total_counts::bigint[],
-              :last_ids::text[], :last_amounts::bigint[], :last_dates::timestamptz[],
-              :attributes_changed::boolean[], :nows::timestamptz[])
+              :last_ids::text[], :last_amounts::bigint[], :last_dates::timestamptz[], :nows::timestamptz[])
        AS u (id, name, description, email, phone, birthdate, birthday, address, metadata,
-             total_amount, total_count, last_id, last_amount, last_date, attributes_changed, now)
+             total_amount, total_count, last_id, last_amount, last_date, now)
     ON CONFLICT (project_id, id) DO UPDATE
    SET name = excluded.name, description = excluded.description, email = excluded.email, phone = excluded.phone,
        birthdate = excluded.birthdate, birthday = excluded.birthday, address = excluded.address,
        metadata = excluded.metadata, orders_total_amount = excluded.orders_total_amount,
        orders_total_count = excluded.orders_total_count, orders_last_id = excluded.orders_last_id,
        orders_last_amount = excluded.orders_last_amount, orders_last_date = excluded.orders_last_date,
-       updated_at = coalesce(excluded.updated_at, c.updated_at);
+       updated_at = excluded.updated_at;
+
+-- name: customers_update_summaries!
+-- New summaries of existing customers; their attributes stay. See customers_update.
+INSERT INTO customers (project_id, id, orders_total_amount, orders_total_count, orders_last_id, orders_last_amount,
+                       orders_last_date, created_at)
+SELECT :project_id, u.id, u.total_amount, u.total_count, u.last_id, u.last_amount, u.last_date, u.now
+  FROM unnest(:ids::text[], :total_amounts::bigint[], :total_counts::bigint[], :last_ids::text[],
+              :last_amounts::bigint[], :last_dates::timestamptz[], :nows::timestamptz[])
+       AS u (id, total_amount, total_count, last_id, last_amount, last_date, now)
+    ON CONFLICT (project_id, id) DO UPDATE
+   SET orders_total_amount = excluded.orders_total_amount, orders_total_count = excluded.orders_total_count,
+       orders_last_id = excluded.orders_last_id, orders_last_amount = excluded.orders_last_amount,
+       orders_last_date = excluded.orders_last_date;
 
 -- name: customer_get
 -- One customer by id or source id; the id wins.
@@ -62,5 +77,9 @@ SELECT id, source_id, name, description, email, phone, birthdate, birthday, addr
  ORDER BY id = :id DESC
  LIMIT 1;
 
--- name: customers_count
-SELECT count(*) AS total FROM customers WHERE project_id = :project_id;
+-- name: customers_list
+-- What a list of customers shows. Conditions, order and limit are put around it: see http.pages.
+SELECT id, source_id, name, description, email, phone, birthdate, birthday, address, metadata, created_at, updated_at,
+       orders_total_amount, orders_total_count, orders_last_amount, orders_last_date
+  FROM customers
+ WHERE project_id = :project_id;

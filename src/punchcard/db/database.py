@@ -44,6 +44,15 @@ set_json_loads(msgspec.Raw)
 set_json_dumps(msgspec.json.encode)
 
 
+# The type of a jsonb column in a binary COPY whose values are made by `jsonb`: bytes go to the server as they are.
+JSONB = "bytea"
+
+
+def jsonb(text: bytes) -> bytes:
+    """JSON as a binary COPY carries it into a jsonb column: a version number, then the text."""
+    return b"\x01" + text
+
+
 class PoolingProxy(PunchcardError):
     """The database address leads to a proxy that pools transactions; locks and LISTEN need a session of their own."""
 
@@ -68,6 +77,16 @@ async def connect(dsn: str, *, part: str, options: Mapping[str, str | int] | Non
     return await psycopg.AsyncConnection.connect(
         conninfo(dsn, part=part, options=options), autocommit=True, row_factory=namedtuple_row
     )
+
+
+async def lock_as_read(conn: Conn, statement: bytes, project: str, versions: Mapping[str, str]) -> bool:
+    """Lock rows by a `..._lock` statement; whether all are there and still have the versions they were read at."""
+    if not versions:
+        return True
+    ids = sorted(versions)
+    parameters = {"project_id": project, "ids": ids, "versions": [versions[row_id] for row_id in ids]}
+    row = await (await conn.execute(statement, parameters)).fetchone()
+    return row is not None and row.same == len(ids)
 
 
 def session_limits(*, statement_ms: int, lock_ms: int, idle_in_transaction_ms: int, link_ms: int) -> dict[str, int]:

@@ -65,6 +65,7 @@ CREATE TABLE async_actions (
     parameters jsonb NOT NULL DEFAULT '{}'::jsonb,
     cursor jsonb,
     emptied_at timestamp with time zone,
+    payload_deleted_at timestamp with time zone,
     CONSTRAINT async_actions_pkey PRIMARY KEY (project_id, id),
     CONSTRAINT async_actions_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE,
     CONSTRAINT async_actions_check CHECK (((records_next >= 0) AND (records_next <= records_total))),
@@ -81,6 +82,7 @@ CREATE TABLE async_actions (
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
 CREATE UNIQUE INDEX async_actions_created ON async_actions USING btree (project_id, created_at);
 CREATE INDEX async_actions_kept ON async_actions USING btree (project_id, finished_at) WHERE ((finished_at IS NOT NULL) AND (emptied_at IS NULL));
+CREATE INDEX async_actions_payload_kept ON async_actions USING btree (project_id, finished_at) WHERE ((finished_at IS NOT NULL) AND (payload_deleted_at IS NULL));
 CREATE INDEX async_actions_under_way ON async_actions USING btree (project_id, lane, seq) WHERE ((finished_at IS NULL) AND (started_at IS NOT NULL));
 CREATE INDEX async_actions_waiting ON async_actions USING btree (project_id, lane, seq) WHERE (finished_at IS NULL);
 
@@ -112,7 +114,8 @@ CREATE UNIQUE INDEX customers_created ON customers USING btree (project_id, crea
 CREATE INDEX customers_email ON customers USING btree (project_id, email, created_at) WHERE (email IS NOT NULL);
 CREATE INDEX customers_name ON customers USING btree (project_id, "left"(name, 60), created_at) WHERE (name IS NOT NULL);
 CREATE UNIQUE INDEX customers_source ON customers USING btree (project_id, source_id);
-CREATE INDEX customers_updated ON customers USING btree (project_id, COALESCE(updated_at, created_at), id);
+CREATE INDEX customers_unnamed ON customers USING btree (project_id, created_at) WHERE (source_id IS NULL);
+CREATE INDEX customers_updated ON customers USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
 
 CREATE TABLE idempotency_keys (
     project_id text NOT NULL STATISTICS 0,
@@ -171,9 +174,9 @@ CREATE TABLE orders (
 ) WITH (fillfactor=90);
 CREATE UNIQUE INDEX orders_created ON orders USING btree (project_id, created_at);
 CREATE INDEX orders_customer ON orders USING btree (project_id, customer_id, COALESCE(ordered_at, created_at), created_at) WHERE ((customer_id IS NOT NULL) AND (status = ANY (ARRAY['PAID'::text, 'FULFILLED'::text])));
-CREATE INDEX orders_placed ON orders USING btree (project_id, COALESCE(ordered_at, created_at), id);
+CREATE INDEX orders_placed ON orders USING btree (project_id, COALESCE(ordered_at, created_at), created_at) INCLUDE (ordered_at);
 CREATE UNIQUE INDEX orders_source ON orders USING btree (project_id, source_id);
-CREATE INDEX orders_updated ON orders USING btree (project_id, COALESCE(updated_at, created_at), id);
+CREATE INDEX orders_updated ON orders USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
 
 CREATE TABLE products (
     project_id text NOT NULL STATISTICS 0,
@@ -191,7 +194,7 @@ CREATE TABLE products (
 ) WITH (fillfactor=85);
 CREATE UNIQUE INDEX products_created ON products USING btree (project_id, created_at);
 CREATE UNIQUE INDEX products_source ON products USING btree (project_id, source_id);
-CREATE INDEX products_updated ON products USING btree (project_id, COALESCE(updated_at, created_at), id);
+CREATE INDEX products_updated ON products USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
 
 CREATE TABLE projects (
     id text NOT NULL,
@@ -238,7 +241,7 @@ CREATE TABLE skus (
 CREATE UNIQUE INDEX skus_created ON skus USING btree (project_id, created_at);
 CREATE INDEX skus_product ON skus USING btree (project_id, product_id, created_at);
 CREATE UNIQUE INDEX skus_source ON skus USING btree (project_id, source_id);
-CREATE INDEX skus_updated ON skus USING btree (project_id, product_id, COALESCE(updated_at, created_at), id);
+CREATE INDEX skus_updated ON skus USING btree (project_id, product_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
 
 CREATE TABLE workers (
     id text NOT NULL,

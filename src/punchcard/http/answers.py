@@ -21,7 +21,7 @@ logger = log.get(__name__)
 
 REQUEST_ID_HEADER = "X-Request-Id"
 API_PREFIX = "/v1/"
-_ACCEPTABLE = ("application/json", "application/*", "*/*", "+json")
+_ACCEPTABLE = ("application/json", "application/x-ndjson", "application/*", "*/*", "+json")
 # what a slash inside one segment of a path is while routes are matched: a character that no request can send
 _SLASH_IN_SEGMENT = "\udc2f"
 

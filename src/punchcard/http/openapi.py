@@ -39,13 +39,16 @@ ERROR_STATUSES = {
     "405": "The path exists, the method does not.",
     "406": "The client accepts no JSON.",
     "408": "The client stopped sending in the middle of its body.",
+    "409": "The Idempotency-Key stands for another request, or for one that is still under way.",
+    "410": "What was kept has been deleted since: its time was over.",
     "413": "The body is larger than the server's limit.",
     "415": "The body is not JSON.",
     "429": "The server holds as many request bodies as it may; `Retry-After` says when to come again.",
     "503": "The database does not answer.",
 }
+_DELETED_IN_TIME = "/failures.jsonl"
 _BODY_STATUSES = frozenset({"408", "413", "415", "429"})
-_RETRIED_STATUSES = frozenset({"429", "503"})
+_RETRIED_STATUSES = frozenset({"409", "429", "503"})
 _TEXT = {"schema": {"type": "string"}}
 _REQUEST_ID = {"X-Request-Id": {"description": "The id of this request; support asks for it.", **_TEXT}}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds until the request is worth sending again.", **_TEXT}}
@@ -136,11 +139,19 @@ def _describe_errors(operation: dict[str, Any], path: str) -> None:
                 continue
             if status == "404" and "{" not in path:
                 continue
+            if status == "409" and not _has_parameter(operation, "Idempotency-Key"):
+                continue
+            if status == "410" and not path.endswith(_DELETED_IN_TIME):
+                continue
             shape = PayloadTooLargeError if status == "413" else Error
             content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape.__name__}"}}}
             operation["responses"][status] = {"description": description, "content": content}
     for status, response in operation["responses"].items():
         response["headers"] = _REQUEST_ID | (_RETRY_AFTER if status in _RETRIED_STATUSES else {})
+
+
+def _has_parameter(operation: dict[str, Any], name: str) -> bool:
+    return any(parameter["name"].lower() == name.lower() for parameter in operation.get("parameters", ()))
 
 
 # ---- the page ----------------------------------------------------------------------------------

@@ -99,6 +99,22 @@ def integers_from_floats(value: Any) -> Any:
     return value
 
 
+_FLOATS_WITH_EXPONENT = 1e16
+
+
+def same_json(left: Any, right: Any) -> bool:
+    """Whether two JSON values are the same: unlike in Python, `1`, `1.0` and `true` are three values."""
+    if left.__class__ is not right.__class__:
+        # a float this large comes back from PostgreSQL as an integer
+        numbers = {left.__class__, right.__class__} == {int, float}
+        return numbers and abs(left) >= _FLOATS_WITH_EXPONENT and float(left) == float(right)
+    if isinstance(left, dict):
+        return len(left) == len(right) and all(key in right and same_json(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same_json, left, right))
+    return bool(left == right)
+
+
 METADATA_DEPTH_MAX = 32
 _INTEGER_MAX = 2**63 - 1
 

@@ -4,20 +4,10 @@ An item's price is, in this order: its own, the payload's SKU's, the payload's p
 SKU's, the stored product's. An amount sent without a price stays as sent.
 """
 
-from collections.abc import Iterable
-
 from msgspec import Struct
 
 from punchcard.errors import RecordError
 from punchcard.http.shapes import AMOUNT_MAX
-
-
-class ItemAmounts(Struct, frozen=True):
-    """What an item costs. `quantity` is 1 where a price stood without one; `amount` none where nothing is known."""
-
-    price: int | None
-    quantity: int | None
-    amount: int | None
 
 
 class OrderAmounts(Struct, frozen=True):
@@ -29,16 +19,10 @@ class OrderAmounts(Struct, frozen=True):
     items_discount_amount: int | None
 
 
-def item_amounts(
-    *, price: int | None, quantity: int | None, amount: int | None, known_prices: Iterable[int | None], path: str
-) -> ItemAmounts:
-    """`price x quantity`; else the amount as sent; else the first known price x quantity. Raises `RecordError`."""
-    if price is None and amount is None:
-        price = next((known for known in known_prices if known is not None), None)
-    if price is None:
-        return ItemAmounts(None, quantity, amount)
-    quantity = 1 if quantity is None else quantity
-    return ItemAmounts(price, quantity, _bounded(price * quantity, f"{path}.amount"))
+def item_amount(price: int, quantity: int, index: int) -> int:
+    """`price x quantity` of the item at `index` of its order. Raises `RecordError`."""
+    amount = price * quantity
+    return amount if amount <= AMOUNT_MAX else _bounded(amount, f".items[{index}].amount")
 
 
 def order_amounts(

@@ -5,15 +5,16 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, get
+from litestar.di import Provide
 from litestar.params import Parameter
 from msgspec import UNSET, Meta, Struct, UnsetType
-from psycopg import sql
 
 from punchcard.customers.customers import CustomerIn
-from punchcard.db import statements
+from punchcard.db import row_totals, statements
 from punchcard.db.database import Conn, Database
 from punchcard.errors import NotFound
-from punchcard.http import lists
+from punchcard.http import lists, pages
+from punchcard.http.lists import Dates, DatesGiven
 from punchcard.http.shapes import AMOUNT_MAX, Amount, Identifier, or_unset
 from punchcard.products.products import ProductIn, SkuIn
 
@@ -141,6 +142,7 @@ class OrderList(Struct):
     data_ref: str
     orders: list[Order]
     total: int
+    has_more: bool
 
 
 # ---- operations --------------------------------------------------------------------------------
@@ -154,24 +156,24 @@ async def get_order(conn: Conn, project: str, order_id: str) -> Order:
     return _order(row)
 
 
-_SELECT = sql.SQL(
-    "SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,"
-    " items_discount_amount, items, metadata, ordered_at, created_at, updated_at FROM orders"
-)
-ORDER_COLUMNS = ("created_at", "updated_at")
+ORDERS = {"created_at": pages.BY_CREATION, "updated_at": pages.BY_UPDATE, "ordered_at": pages.BY_PLACING}
 
 
-async def list_orders(conn: Conn, project: str, *, limit: int, page: int, order: str | None) -> OrderList:
-    """A page of orders, oldest first by default."""
-    column, descending = lists.ordering(order, ORDER_COLUMNS, "created_at")
-    direction = sql.SQL("DESC" if descending else "ASC")
-    query = sql.SQL("{} WHERE project_id = {} ORDER BY {} {}, id {} LIMIT {} OFFSET {}").format(
-        _SELECT, project, lists.sort_key(column), direction, direction, limit, (page - 1) * limit
-    )
-    rows = await (await conn.execute(query)).fetchall()
-    total = await (await conn.execute(SQL.orders_count, {"project_id": project})).fetchone()
-    assert total is not None
-    return OrderList("list", "orders", [_order(row) for row in rows], total=total.total)
+async def list_orders(
+    conn: Conn, project: str, *, limit: int, page: int, order: str | None, dates: Dates, starting_after_id: str | None
+) -> OrderList:
+    """A page of orders, oldest first by default. Raises `CursorUnknown`. Needs a transaction."""
+    field, descending = lists.ordering(order, tuple(ORDERS), "created_at")
+    rows = pages.Rows(SQL.orders_list, {"project_id": project})
+    beyond = None
+    if starting_after_id is not None:
+        beyond = await rows.place(conn, ORDERS[field], starting_after_id)
+        if beyond is None:
+            raise lists.CursorUnknown(f"Property .starting_after_id: cannot find order with id {starting_after_id}")
+    rows.dates(dates)
+    found = await rows.page(conn, ORDERS[field], descending=descending, limit=limit, page=page, beyond=beyond)
+    total = await rows.count(conn) if rows.narrowed else await row_totals.total(conn, project, "orders")
+    return OrderList("list", "orders", [_order(row) for row in found.rows], total=total, has_more=found.has_more)
 
 
 _NO_ITEMS: Any = msgspec.Raw(b"[]")
@@ -205,18 +207,28 @@ def _order(row: Any) -> Order:
 # ---- handlers ----------------------------------------------------------------------------------
 
 
-@get("/v1/orders", operation_id="list-orders", tags=["Orders"])
+@get("/v1/orders", operation_id="list-orders", tags=["Orders"], dependencies={"dates": Provide(lists.order_dates)})
 async def get_orders(
     request: Request,  # type: ignore[type-arg]
     project: str,
+    dates: DatesGiven,
     limit: lists.Limit = lists.LIMIT_DEFAULT,
     page: lists.Page = 1,
-    order: Annotated[str | None, Parameter(description="created_at or updated_at; `-` for descending.")] = None,
+    order: Annotated[
+        str | None, Parameter(description="created_at, updated_at or ordered_at; `-` for descending.")
+    ] = None,
+    starting_after_id: Annotated[
+        str | None, Parameter(description="Cursor: the id of the last one seen. Works with every order.")
+    ] = None,
 ) -> OrderList:
     """List orders, oldest first."""
+    lists.check_page(page, lists.PAGE_MAX)
+    after = lists.text_of(starting_after_id, "starting_after_id")
     database: Database = request.app.state.database
-    async with database.connection() as conn:
-        return await list_orders(conn, project, limit=limit, page=page, order=order)
+    async with database.transaction() as conn:
+        return await list_orders(
+            conn, project, limit=limit, page=page, order=order, dates=dates, starting_after_id=after
+        )
 
 
 @get("/v1/orders/{order_id:str}", operation_id="get-order", tags=["Orders"])

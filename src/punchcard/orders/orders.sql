@@ -1,10 +1,12 @@
 -- name: orders_resolve
--- The stored orders that a batch names by id or by source id, whole. See customers_resolve.
+-- The stored orders that a batch names by id or by source id. Of the items a digest: they are most of the bytes,
+-- and only whether they change is of interest. See customers_resolve.
 SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
-              items_amount, items_discount_amount, items, metadata, ordered_at, created_at, xmin::text AS version
+              items_amount, items_discount_amount, sha256(convert_to(nullif(items::text, '[]'), 'UTF8')) AS items_digest,
+              metadata, ordered_at, created_at, xmin::text AS version
          FROM orders WHERE project_id = :project_id AND id = n.key
         LIMIT 1) AS found
 UNION ALL
@@ -12,19 +14,23 @@ SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
        SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
-              items_amount, items_discount_amount, items, metadata, ordered_at, created_at, xmin::text AS version
+              items_amount, items_discount_amount, sha256(convert_to(nullif(items::text, '[]'), 'UTF8')) AS items_digest,
+              metadata, ordered_at, created_at, xmin::text AS version
          FROM orders WHERE project_id = :project_id AND source_id = n.key
         LIMIT 1) AS found;
 
 -- name: orders_lock
 -- See customers_lock.
-SELECT found.*
-  FROM unnest(:ids::text[]) AS n (key)
- CROSS JOIN LATERAL (
-       SELECT id, xmin::text AS version FROM orders
-        WHERE project_id = :project_id AND id = n.key
-        LIMIT 1
-          FOR NO KEY UPDATE) AS found;
+WITH locked AS MATERIALIZED (
+    SELECT found.version = n.version AS same
+      FROM unnest(:ids::text[], :versions::text[]) AS n (key, version)
+     CROSS JOIN LATERAL (
+           SELECT xmin::text AS version FROM orders
+            WHERE project_id = :project_id AND id = n.key
+            LIMIT 1
+              FOR NO KEY UPDATE) AS found
+)
+SELECT count(*) AS same FROM locked WHERE same;
 
 -- name: orders_update!
 -- New values of existing orders. See customers_update.
@@ -45,7 +51,8 @@ SELECT :project_id, u.id, u.source_id, u.status, u.customer_id, u.referrer_id, u
        referrer_id = excluded.referrer_id, amount = excluded.amount, total_amount = excluded.total_amount,
        initial_amount = excluded.initial_amount, discount_amount = excluded.discount_amount,
        items_amount = excluded.items_amount, items_discount_amount = excluded.items_discount_amount,
-       items = excluded.items, metadata = excluded.metadata, ordered_at = excluded.ordered_at,
+       -- none: they stay as they are
+       items = coalesce(excluded.items, orders.items), metadata = excluded.metadata, ordered_at = excluded.ordered_at,
        updated_at = excluded.updated_at;
 
 -- name: orders_last_of_customers
@@ -60,13 +67,17 @@ SELECT c.customer_id, o.id, o.total_amount, o.placed_at
         LIMIT 1) AS o ON true;
 
 -- name: write_clock
--- The first creation time a batch may use: now, and after every row of the project. Each new row of a table
--- takes the next microsecond.
-SELECT greatest(clock_timestamp(),
-                (SELECT max(created_at) FROM customers WHERE project_id = :project_id) + interval '1 microsecond',
-                (SELECT max(created_at) FROM products WHERE project_id = :project_id) + interval '1 microsecond',
+-- The first moment a batch may use: now, and after all that rows of the project bear, since lists are walked by these
+-- dates. Each new row of a table takes the next microsecond. And the version that all rows of this transaction will have.
+SELECT pg_current_xact_id()::xid::text AS version,
+       greatest(clock_timestamp(),
+                (SELECT max(coalesce(updated_at, created_at)) FROM customers WHERE project_id = :project_id)
+                    + interval '1 microsecond',
+                (SELECT max(coalesce(updated_at, created_at)) FROM products WHERE project_id = :project_id)
+                    + interval '1 microsecond',
                 (SELECT max(created_at) FROM skus WHERE project_id = :project_id) + interval '1 microsecond',
-                (SELECT max(created_at) FROM orders WHERE project_id = :project_id) + interval '1 microsecond') AS now;
+                (SELECT max(coalesce(updated_at, created_at)) FROM orders WHERE project_id = :project_id)
+                    + interval '1 microsecond') AS now;
 
 -- name: placed_at_settings
 -- Which metadata key holds the date an order was placed, and the zone of dates without one.
@@ -88,5 +99,9 @@ SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, in
  ORDER BY id = :id DESC
  LIMIT 1;
 
--- name: orders_count
-SELECT count(*) AS total FROM orders WHERE project_id = :project_id;
+-- name: orders_list
+-- What a list of orders shows. Conditions, order and limit are put around it: see http.pages.
+SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
+       items_discount_amount, items, metadata, ordered_at, created_at, updated_at
+  FROM orders
+ WHERE project_id = :project_id;

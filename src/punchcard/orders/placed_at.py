@@ -39,22 +39,40 @@ def parse(value: Any) -> datetime | None:
         return None
 
 
+class Settings(NamedTuple):
+    """Where a project's orders say when they were placed, and in which zone."""
+
+    key: str
+    timezone: str
+
+
+async def settings(conn: Conn, project: str) -> Settings:
+    """The project's key and zone."""
+    row = await (await conn.execute(SQL.placed_at_settings, {"project_id": project})).fetchone()
+    assert row is not None
+    return Settings(row.ordered_at_key, row.timezone)
+
+
 async def resolve(conn: Conn, project: str, metadatas: Sequence[Mapping[str, Any] | None]) -> list[PlacedAt]:
     """What each metadata says under the project's key."""
-    settings = await (await conn.execute(SQL.placed_at_settings, {"project_id": project})).fetchone()
-    assert settings is not None
-    key = settings.ordered_at_key
-    values = [metadata.get(key) if metadata else None for metadata in metadatas]
+    key, timezone = await settings(conn, project)
+    found = await understand(conn, [metadata.get(key) if metadata else None for metadata in metadatas], timezone)
+    return [
+        date._replace(given=metadata is not None and key in metadata)
+        for date, metadata in zip(found, metadatas, strict=True)
+    ]
+
+
+async def understand(conn: Conn, values: Sequence[Any], timezone: str) -> list[PlacedAt]:
+    """What each value says; local times are those of the zone."""
     parsed = [parse(value) for value in values]
-    local = {moment for moment in parsed if moment is not None and moment.tzinfo is None}
+    local = sorted({moment for moment in parsed if moment is not None and moment.tzinfo is None})
     moments: dict[datetime | None, datetime | None] = {}
     if local:
-        ordered = sorted(local)
-        parameters = {"timezone": settings.timezone, "locals": ordered}
-        rows = await (await conn.execute(SQL.placed_at_in_zone, parameters)).fetchall()
-        moments = dict(zip(ordered, (row.moment for row in rows), strict=True))
-    answers = []
-    for metadata, value, found in zip(metadatas, values, parsed, strict=True):
-        moment = moments.get(found, found)
-        answers.append(PlacedAt(bool(metadata) and key in (metadata or {}), moment, value is not None and not moment))
-    return answers
+        cursor = await conn.execute(SQL.placed_at_in_zone, {"timezone": timezone, "locals": local})
+        moments = dict(zip(local, (row.moment for row in await cursor.fetchall()), strict=True))
+    dates = [moments.get(date, date) for date in parsed]
+    return [
+        PlacedAt(value is not None, date, value is not None and date is None)
+        for value, date in zip(values, dates, strict=True)
+    ]

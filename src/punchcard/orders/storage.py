@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 from psycopg import sql
-from psycopg.types.json import Json, Jsonb
 
 from punchcard.customers import customers
 from punchcard.customers.customers import CustomerRow
-from punchcard.db.database import Conn
+from punchcard.db import row_totals
+from punchcard.db.database import JSONB, Conn, jsonb, lock_as_read
 from punchcard.orders.orders import SQL
 from punchcard.orders.planning import OrderRow, Planner
 from punchcard.products import catalogue
@@ -67,6 +67,16 @@ class Changes(Struct):
         )
 
     @property
+    def new_rows(self) -> dict[str, int]:
+        """How many rows each table gets."""
+        return {
+            "customers": len(self.customers_new),
+            "products": len(self.products_new),
+            "skus": len(self.skus_new),
+            "orders": len(self.orders_new),
+        }
+
+    @property
     def new_rows_max(self) -> int:
         """How many rows a table gets at most."""
         return max(len(self.customers_new), len(self.products_new), len(self.skus_new), len(self.orders_new))
@@ -83,16 +93,13 @@ async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[st
         return []
     parameters = {"project_id": project, "ids": list(ids), "source_ids": list(source_ids)}
     rows = await (await conn.execute(SQL.orders_resolve, parameters, binary=True)).fetchall()
-    return [
-        OrderRow(
-            **row._asdict()
-            | {
-                "items": None if row.items is None else bytes(row.items),
-                "metadata": msgspec.json.decode(row.metadata),
-            }
-        )
-        for row in {row.id: row for row in rows}.values()
-    ]
+    return [_row(row) for row in {row.id: row for row in rows}.values()]
+
+
+def _row(row: Any) -> OrderRow:
+    # by position, because there are thousands
+    values = (*row[:12], msgspec.json.decode(row.metadata), *row[13:])
+    return OrderRow(*values)
 
 
 async def lock(conn: Conn, project: str, changes: Changes) -> bool:
@@ -107,23 +114,37 @@ async def lock(conn: Conn, project: str, changes: Changes) -> bool:
 
 
 async def _lock_orders(conn: Conn, project: str, orders: Sequence[OrderRow]) -> bool:
-    versions = {order.id: order.version for order in orders}
-    if not versions:
-        return True
-    cursor = await conn.execute(SQL.orders_lock, {"project_id": project, "ids": sorted(versions)})
-    return {row.id: row.version for row in await cursor.fetchall()} == versions
+    versions = {order.id: order.version for order in orders if order.version is not None}
+    return await lock_as_read(conn, SQL.orders_lock, project, versions)
 
 
-async def write(conn: Conn, project: str, changes: Changes, planner: Planner) -> None:
-    """Write all changes. The rows that exist must be locked."""
+class Writing(Struct):
+    """What is known of a write when its transaction has begun: its moments, and the version its rows will have."""
+
+    # of the first new row of each table; of the first changed one
+    now: datetime
+    later: datetime
+    version: str
+    # customers of whose last order only the table can tell, once the orders are written
+    unsettled: list[CustomerRow]
+    stored_customers: dict[str, CustomerRow]
+
+
+async def begin(conn: Conn, project: str, changes: Changes, planner: Planner) -> Writing:
+    """Give new orders their creation time, and customers their last order. The rows that exist must be locked."""
     clock = await (await conn.execute(SQL.write_clock, {"project_id": project})).fetchone()
     assert clock is not None
-    now: datetime = clock.now
-    for order, created_at in _timed(changes.orders_new, now):
+    for order, created_at in _timed(changes.orders_new, clock.now):
         order.created_at = created_at
-    # after the rows that are made here, so that no two moments of a table are the same
-    later = now + timedelta(microseconds=changes.new_rows_max)
     unsettled = settle_last_orders([*changes.orders_new, *changes.orders_changed], planner)
+    # after the rows that are made here, so that no two moments of a table are the same
+    later = clock.now + timedelta(microseconds=changes.new_rows_max)
+    return Writing(clock.now, later, clock.version, unsettled, planner.stored_customers)
+
+
+async def write(conn: Conn, project: str, changes: Changes, writing: Writing) -> None:
+    """Write all changes."""
+    now, later = writing.now, writing.later
     await customers.insert(conn, project, _timed(changes.customers_new, now))
     await catalogue.insert_products(conn, project, _timed(changes.products_new, now))
     await catalogue.insert_skus(conn, project, _timed(changes.skus_new, now))
@@ -131,14 +152,12 @@ async def write(conn: Conn, project: str, changes: Changes, planner: Planner) ->
     # before the new ones, which may take a source id that a changed one gives up
     await _update(conn, project, _timed(changes.orders_changed, later))
     await _insert(conn, project, changes.orders_new)
-    await _read_last_orders(conn, project, unsettled)
-    changed = [person for person in changes.customers_known if _differs(person, planner)]
+    await _read_last_orders(conn, project, writing.unsettled)
+    stored = writing.stored_customers
+    changed = [person for person in changes.customers_known if person.differs(stored[person.id])]
     await customers.update(conn, project, _timed(changed, later))
-
-
-def _differs(person: CustomerRow, planner: Planner) -> bool:
-    """Whether a known customer has to be written: differences of revenue may have come to nothing."""
-    return person.attributes_changed or person.summary != planner.stored_customers[person.id].summary
+    # last, because counter rows come last in the order of locks
+    await row_totals.add(conn, project, changes.new_rows, slot=row_totals.SLOT_OF_IMPORTS)
 
 
 def _timed(rows: Sequence[RowT], first: datetime) -> list[tuple[RowT, datetime]]:
@@ -153,7 +172,7 @@ _COPY = sql.SQL(
     " discount_amount, items_amount, items_discount_amount, items, metadata, ordered_at, created_at)"
     " FROM STDIN (FORMAT BINARY)"
 )
-_COPY_TYPES = ["text"] * 6 + ["int8"] * 6 + ["json", "jsonb", "timestamptz", "timestamptz"]
+_COPY_TYPES = ["text"] * 6 + ["int8"] * 6 + ["bytea", JSONB, "timestamptz", "timestamptz"]
 
 
 async def _insert(conn: Conn, project: str, orders: Sequence[OrderRow]) -> None:
@@ -165,7 +184,7 @@ async def _insert(conn: Conn, project: str, orders: Sequence[OrderRow]) -> None:
             await copy.write_row((
                 project, o.id, o.source_id, o.status, o.customer_id, o.referrer_id, o.amount, o.total_amount,
                 o.initial_amount, o.discount_amount, o.items_amount, o.items_discount_amount,
-                None if o.items is None else Json(msgspec.Raw(o.items)), Jsonb(o.metadata), o.ordered_at, o.created_at,
+                o.items, jsonb(msgspec.json.encode(o.metadata)), o.ordered_at, o.created_at,
             ))  # fmt: skip
 
 

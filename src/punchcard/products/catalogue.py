@@ -1,17 +1,20 @@
 """The catalogue while a batch changes it: products and SKUs by id and by source id, read and written set-wise."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from punchcard.db import statements
-from punchcard.db.database import Conn
+from punchcard.db.database import JSONB, Conn, jsonb, lock_as_read
+from punchcard.http.shapes import same_json
 
+_EMPTY = Raw(b"{}")
 SQL = statements.beside(__file__.replace("catalogue.py", "products.py"))
 
 
@@ -22,9 +25,12 @@ class ProductRow(Struct):
     source_id: str | None = None
     name: str | None = None
     price: int | None = None
-    metadata: dict[str, Any] = {}
+    # as `metadata_text` writes it
+    metadata: bytes = b"{}"
     version: str | None = None
     changed: bool = False
+    # what items show of it; none until one does
+    echo: Raw | None = None
 
 
 class SkuRow(Struct):
@@ -35,9 +41,43 @@ class SkuRow(Struct):
     product_id: str = ""
     name: str | None = None
     price: int | None = None
-    metadata: dict[str, Any] = {}
+    # as `metadata_text` writes it
+    metadata: bytes = b"{}"
     version: str | None = None
     changed: bool = False
+    # what items show of it; none until one does
+    echo: Raw | None = None
+
+
+def metadata_text(metadata: dict[str, Any]) -> bytes:
+    """Metadata as JSON with its keys in order: the same text before it is stored and when it is read again."""
+    return msgspec.json.encode(metadata, order="deterministic")
+
+
+# numbers that PostgreSQL writes otherwise than we do: with an exponent, and the negative zero
+_REWRITTEN = re.compile(rb"\de|-0\.0")
+
+
+def as_stored(text: bytes) -> bytes:
+    """A text of `metadata_text` as it is read again once it has been stored: items show it before and after."""
+    if not _REWRITTEN.search(text):
+        return text
+    return metadata_text(_rewritten(msgspec.json.decode(text)))
+
+
+def _rewritten(value: Any) -> Any:
+    if isinstance(value, float):
+        return msgspec.json.decode(format(Decimal(repr(value)) + 0, "f"))
+    if isinstance(value, list):
+        return [_rewritten(element) for element in value]
+    if isinstance(value, dict):
+        return {key: _rewritten(part) for key, part in value.items()}
+    return value
+
+
+def same_metadata(left: bytes, right: bytes) -> bool:
+    """Whether two texts of `metadata_text` say the same; PostgreSQL writes some numbers in another way."""
+    return left == right or same_json(msgspec.json.decode(left), msgspec.json.decode(right))
 
 
 class References(Struct):
@@ -56,9 +96,7 @@ async def resolve_skus(conn: Conn, project: str, named: References) -> list[SkuR
     parameters = {"project_id": project, "ids": list(named.sku_ids), "source_ids": list(named.sku_source_ids)}
     rows = await (await conn.execute(SQL.skus_resolve, parameters, binary=True)).fetchall()
     return [
-        SkuRow(
-            row.id, row.source_id, row.product_id, row.sku, row.price, msgspec.json.decode(row.metadata), row.version
-        )
+        SkuRow(row.id, row.source_id, row.product_id, row.sku, row.price, _text_of(row.metadata), row.version)
         for row in {row.id: row for row in rows}.values()
     ]
 
@@ -71,19 +109,23 @@ async def resolve_products(conn: Conn, project: str, named: References, skus: Se
     parameters = {"project_id": project, "ids": list(product_ids), "source_ids": list(named.product_source_ids)}
     rows = await (await conn.execute(SQL.products_resolve, parameters, binary=True)).fetchall()
     return [
-        ProductRow(row.id, row.source_id, row.name, row.price, msgspec.json.decode(row.metadata), row.version)
+        ProductRow(row.id, row.source_id, row.name, row.price, _text_of(row.metadata), row.version)
         for row in {row.id: row for row in rows}.values()
     ]
+
+
+def _text_of(stored: Raw) -> bytes:
+    return b"{}" if stored == _EMPTY else metadata_text(msgspec.json.decode(stored))
 
 
 async def lock(conn: Conn, project: str, products: Sequence[ProductRow], skus: Sequence[SkuRow]) -> bool:
     """Lock existing products, then SKUs; whether all still are as they were read."""
     as_read = True
-    for statement, rows in ((SQL.products_lock, products), (SQL.skus_lock, skus)):
+    tables: tuple[tuple[bytes, Sequence[ProductRow | SkuRow]], ...]
+    tables = ((SQL.products_lock, products), (SQL.skus_lock, skus))
+    for statement, rows in tables:
         versions = {row.id: row.version for row in rows if row.version is not None}
-        if versions:
-            cursor = await conn.execute(statement, {"project_id": project, "ids": sorted(versions)})
-            as_read &= {row.id: row.version for row in await cursor.fetchall()} == versions
+        as_read &= await lock_as_read(conn, statement, project, versions)
     return as_read
 
 
@@ -99,18 +141,18 @@ async def insert_products(conn: Conn, project: str, products: Sequence[tuple[Pro
     """Write new products, each with its `created_at`, in the order of their source ids."""
     if products:
         async with conn.cursor() as cursor, cursor.copy(_COPY_PRODUCTS) as copy:
-            copy.set_types(["text", "text", "text", "text", "int8", "jsonb", "timestamptz"])
+            copy.set_types(["text", "text", "text", "text", "int8", JSONB, "timestamptz"])
             for p, created_at in sorted(products, key=lambda pair: pair[0].source_id or ""):
-                await copy.write_row((project, p.id, p.source_id, p.name, p.price, Jsonb(p.metadata), created_at))
+                await copy.write_row((project, p.id, p.source_id, p.name, p.price, jsonb(p.metadata), created_at))
 
 
 async def insert_skus(conn: Conn, project: str, skus: Sequence[tuple[SkuRow, datetime]]) -> None:
     """Write new SKUs, each with its `created_at`, in the order of their source ids."""
     if skus:
         async with conn.cursor() as cursor, cursor.copy(_COPY_SKUS) as copy:
-            copy.set_types(["text", "text", "text", "text", "text", "int8", "jsonb", "timestamptz"])
+            copy.set_types(["text", "text", "text", "text", "text", "int8", JSONB, "timestamptz"])
             for s, created_at in sorted(skus, key=lambda pair: pair[0].source_id or ""):
-                row = (project, s.id, s.source_id, s.product_id, s.name, s.price, Jsonb(s.metadata), created_at)
+                row = (project, s.id, s.source_id, s.product_id, s.name, s.price, jsonb(s.metadata), created_at)
                 await copy.write_row(row)
 
 
@@ -129,7 +171,7 @@ async def update(
                 "ids": [row.id for row, _ in rows],
                 "names": [row.name for row, _ in rows],
                 "prices": [row.price for row, _ in rows],
-                "metadatas": [msgspec.json.encode(row.metadata).decode() for row, _ in rows],
+                "metadatas": [row.metadata.decode() for row, _ in rows],
                 "nows": [now for _, now in rows],
             }
             await conn.execute(statement, {"project_id": project, **columns})

@@ -1,14 +1,19 @@
 """Products and SKUs: types, reads, routes. What a batch does to them is in `catalogue`."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from litestar import Request, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import Parameter
 from msgspec import Struct
 
-from punchcard.db import statements
+from punchcard.db import row_totals, statements
 from punchcard.db.database import Conn, Database
 from punchcard.errors import NotFound
+from punchcard.http import lists, pages
+from punchcard.http.lists import DateCondition, Dates, DatesGiven
 from punchcard.http.shapes import Amount, Identifier
 
 SQL = statements.beside(__file__)
@@ -54,16 +59,17 @@ class Sku(Struct):
 
 
 class SkuList(Struct):
-    """The SKUs of a product."""
+    """A page of the SKUs of a product."""
 
     object: str
     data_ref: str
     skus: list[Sku]
     total: int
+    has_more: bool
 
 
 class ProductSkus(Struct):
-    """The SKUs inside a product."""
+    """All SKUs of a product, inside it."""
 
     object: str
     data_ref: str
@@ -87,6 +93,16 @@ class Product(Struct):
     object: str = "product"
 
 
+class ProductList(Struct):
+    """A page of products, each with its SKUs."""
+
+    object: str
+    data_ref: str
+    products: list[Product]
+    total: int
+    has_more: bool
+
+
 # ---- operations --------------------------------------------------------------------------------
 
 
@@ -95,8 +111,8 @@ async def get_product(conn: Conn, project: str, product_id: str) -> Product:
     row = await (await conn.execute(SQL.product_get, {"project_id": project, "id": product_id})).fetchone()
     if row is None:
         raise NotFound("product", product_id)
-    skus = await list_skus(conn, project, row.id)
-    return Product(**row._asdict(), skus=ProductSkus("list", "data", skus, total=len(skus)))
+    (product,) = await _with_skus(conn, project, [row])
+    return product
 
 
 async def get_sku(conn: Conn, project: str, sku_id: str) -> Sku:
@@ -107,13 +123,105 @@ async def get_sku(conn: Conn, project: str, sku_id: str) -> Sku:
     return Sku(**row._asdict())
 
 
-async def list_skus(conn: Conn, project: str, product_id: str) -> list[Sku]:
-    """The SKUs of the product with that internal id, oldest first."""
-    cursor = await conn.execute(SQL.product_skus, {"project_id": project, "product_id": product_id})
-    return [Sku(**row._asdict()) for row in await cursor.fetchall()]
+async def _with_skus(conn: Conn, project: str, products: Sequence[Any]) -> list[Product]:
+    """The products of some rows, each with its SKUs, oldest first."""
+    parameters = {"project_id": project, "product_ids": [row.id for row in products]}
+    skus: dict[str, list[Sku]] = {row.id: [] for row in products}
+    for row in await (await conn.execute(SQL.skus_of_products, parameters)).fetchall():
+        skus[row.product_id].append(Sku(**row._asdict()))
+    return [
+        Product(**row._asdict(), skus=ProductSkus("list", "data", skus[row.id], total=len(skus[row.id])))
+        for row in products
+    ]
+
+
+class Listed(Struct, frozen=True):
+    """Which page of products or SKUs is wanted. The range of creation has both ends in it."""
+
+    limit: int
+    page: int
+    order: str | None
+    created: tuple[DateCondition, ...]
+    dates: Dates
+
+
+# Products and SKUs share this parameter with resources that have these fields. They have none, so all are alike in
+# them, and what decides is when they were created.
+_FIELDS_OF_OTHERS = ("type", "code", "campaign", "category")
+ORDERS = {
+    "created_at": pages.BY_CREATION,
+    "updated_at": pages.BY_UPDATE,
+    **dict.fromkeys(_FIELDS_OF_OTHERS, pages.BY_CREATION),
+}
+
+
+async def list_products(conn: Conn, project: str, listed: Listed) -> ProductList:
+    """A page of products, oldest first by default. Needs a transaction."""
+    rows = pages.Rows(SQL.products_list, {"project_id": project})
+    found = await _page(conn, rows, listed)
+    total = await rows.count(conn) if rows.narrowed else await row_totals.total(conn, project, "products")
+    products = await _with_skus(conn, project, found.rows)
+    return ProductList("list", "products", products, total=total, has_more=found.has_more)
+
+
+async def list_skus(conn: Conn, project: str, product_id: str, listed: Listed) -> SkuList:
+    """A page of the SKUs of a product, by its id or source id, oldest first by default. Needs a transaction.
+
+    Raises `NotFound`.
+    """
+    product = await (await conn.execute(SQL.product_get, {"project_id": project, "id": product_id})).fetchone()
+    if product is None:
+        raise NotFound("product", product_id)
+    rows = pages.Rows(SQL.skus_list, {"project_id": project, "product_id": product.id})
+    found = await _page(conn, rows, listed)
+    skus = [Sku(**row._asdict()) for row in found.rows]
+    return SkuList("list", "skus", skus, total=await rows.count(conn), has_more=found.has_more)
+
+
+async def _page(conn: Conn, rows: pages.Rows, listed: Listed) -> pages.Page:
+    field, descending = lists.ordering(listed.order, tuple(ORDERS), "created_at")
+    rows.dates(Dates(listed.created))
+    rows.dates(listed.dates)
+    return await rows.page(conn, ORDERS[field], descending=descending, limit=listed.limit, page=listed.page)
 
 
 # ---- handlers ----------------------------------------------------------------------------------
+
+
+async def listed_of(
+    dates: DatesGiven,
+    limit: lists.Limit = lists.LIMIT_DEFAULT,
+    page: lists.Page = 1,
+    order: Annotated[str | None, Parameter(description="created_at or updated_at; `-` for descending.")] = None,
+    start_date: lists.StartDate = None,
+    end_date: lists.EndDate = None,
+) -> Listed:
+    """A handler's `listed`: the parameters that products and SKUs share."""
+    lists.check_page(page, lists.PAGE_MAX)
+    created = []
+    if start_date:
+        created.append(DateCondition("created_at", ">=", lists.moment(start_date, "start_date")))
+    if end_date:
+        created.append(DateCondition("created_at", "<=", lists.moment(end_date, "end_date")))
+    return Listed(limit=limit, page=page, order=order, created=tuple(created), dates=dates)
+
+
+ListedGiven: TypeAlias = NamedDependency[Listed]
+
+
+@get(
+    "/v1/products", operation_id="list-products", tags=["Products"],
+    dependencies={"dates": Provide(lists.dates), "listed": Provide(listed_of)},
+)  # fmt: skip
+async def get_products(
+    request: Request,  # type: ignore[type-arg]
+    project: str,
+    listed: ListedGiven,
+) -> ProductList:
+    """List products with their SKUs, oldest first."""
+    database: Database = request.app.state.database
+    async with database.transaction() as conn:
+        return await list_products(conn, project, listed)
 
 
 @get("/v1/products/{product_id:str}", operation_id="get-product", tags=["Products"])
@@ -124,13 +232,20 @@ async def get_product_by_id(request: Request, project: str, product_id: str) -> 
         return await get_product(conn, project, product_id)
 
 
-@get("/v1/products/{product_id:str}/skus", operation_id="list-skus-in-product", tags=["Products"])
-async def get_product_skus(request: Request, project: str, product_id: str) -> SkuList:  # type: ignore[type-arg]
-    """List the SKUs of a product."""
+@get(
+    "/v1/products/{product_id:str}/skus", operation_id="list-skus-in-product", tags=["Products"],
+    dependencies={"dates": Provide(lists.dates), "listed": Provide(listed_of)},
+)  # fmt: skip
+async def get_product_skus(
+    request: Request,  # type: ignore[type-arg]
+    project: str,
+    product_id: str,
+    listed: ListedGiven,
+) -> SkuList:
+    """List the SKUs of a product, oldest first."""
     database: Database = request.app.state.database
-    async with database.connection() as conn:
-        product = await get_product(conn, project, product_id)
-    return SkuList("list", "skus", product.skus.data, total=product.skus.total)
+    async with database.transaction() as conn:
+        return await list_skus(conn, project, product_id, listed)
 
 
 @get("/v1/skus/{sku_id:str}", operation_id="get-sku", tags=["Products"])
@@ -141,4 +256,4 @@ async def get_sku_by_id(request: Request, project: str, sku_id: str) -> Sku:  # 
         return await get_sku(conn, project, sku_id)
 
 
-ROUTES = [get_product_by_id, get_product_skus, get_sku_by_id]
+ROUTES = [get_products, get_product_by_id, get_product_skus, get_sku_by_id]

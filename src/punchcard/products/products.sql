@@ -32,23 +32,29 @@ SELECT found.*
 
 -- name: products_lock
 -- See customers_lock.
-SELECT found.*
-  FROM unnest(:ids::text[]) AS n (key)
- CROSS JOIN LATERAL (
-       SELECT id, xmin::text AS version FROM products
-        WHERE project_id = :project_id AND id = n.key
-        LIMIT 1
-          FOR NO KEY UPDATE) AS found;
+WITH locked AS MATERIALIZED (
+    SELECT found.version = n.version AS same
+      FROM unnest(:ids::text[], :versions::text[]) AS n (key, version)
+     CROSS JOIN LATERAL (
+           SELECT xmin::text AS version FROM products
+            WHERE project_id = :project_id AND id = n.key
+            LIMIT 1
+              FOR NO KEY UPDATE) AS found
+)
+SELECT count(*) AS same FROM locked WHERE same;
 
 -- name: skus_lock
 -- See customers_lock.
-SELECT found.*
-  FROM unnest(:ids::text[]) AS n (key)
- CROSS JOIN LATERAL (
-       SELECT id, xmin::text AS version FROM skus
-        WHERE project_id = :project_id AND id = n.key
-        LIMIT 1
-          FOR NO KEY UPDATE) AS found;
+WITH locked AS MATERIALIZED (
+    SELECT found.version = n.version AS same
+      FROM unnest(:ids::text[], :versions::text[]) AS n (key, version)
+     CROSS JOIN LATERAL (
+           SELECT xmin::text AS version FROM skus
+            WHERE project_id = :project_id AND id = n.key
+            LIMIT 1
+              FOR NO KEY UPDATE) AS found
+)
+SELECT count(*) AS same FROM locked WHERE same;
 
 -- name: products_update!
 -- New values of existing products. See customers_update.
@@ -84,9 +90,24 @@ SELECT id, source_id, product_id, sku, price, currency, attributes, metadata, im
  ORDER BY id = :id DESC
  LIMIT 1;
 
--- name: product_skus
--- All SKUs of a product, oldest first.
+-- name: products_list
+-- What a list of products shows. Conditions, order and limit are put around it: see http.pages.
+SELECT id, source_id, name, price, attributes, metadata, image_url, created_at, updated_at
+  FROM products
+ WHERE project_id = :project_id;
+
+-- name: skus_list
+-- What a list of a product's SKUs shows, as products_list.
 SELECT id, source_id, product_id, sku, price, currency, attributes, metadata, image_url, created_at, updated_at
   FROM skus
- WHERE project_id = :project_id AND product_id = :product_id
- ORDER BY created_at;
+ WHERE project_id = :project_id AND product_id = :product_id;
+
+-- name: skus_of_products
+-- All SKUs of some products, oldest first. LATERAL, ordered: one index probe a product.
+SELECT found.*
+  FROM unnest(:product_ids::text[]) AS n (key)
+ CROSS JOIN LATERAL (
+       SELECT id, source_id, product_id, sku, price, currency, attributes, metadata, image_url, created_at, updated_at
+         FROM skus
+        WHERE project_id = :project_id AND product_id = n.key
+        ORDER BY created_at) AS found;

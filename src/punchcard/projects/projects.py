@@ -8,21 +8,28 @@ loses nothing and the next start uses the same ones.
 import os
 import secrets
 import uuid
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from punchcard import ids
+from punchcard.bulk import async_actions
 from punchcard.db import statements
 from punchcard.db.database import Conn
 from punchcard.db.embedded.refusals import acting_on
 from punchcard.errors import PunchcardError
 from punchcard.http.authentication import token_hash
+from punchcard.orders import redating
+from punchcard.orders.redating import OrdersRedating
 
 SQL = statements.beside(__file__)
 
 CREDENTIALS_FILE = "credentials.json"
+NAME_LENGTH_MAX = 255
+KEY_LENGTH_MAX = 255
 FIRST_PROJECT_NAME = "First project"
 BOOTSTRAP_LOCK_KEY = 0x626F6F74  # "boot"
 
@@ -33,6 +40,30 @@ class CredentialsMissing(PunchcardError):
 
 class ProjectMissing(PunchcardError):
     """No project has that id."""
+
+
+class SettingInvalid(PunchcardError):
+    """A project cannot have that name, zone or key."""
+
+
+class Project(Struct, frozen=True):
+    """A project and its settings: the zone of dates without one, the metadata key that says when an order was placed.
+
+    `created_at` is in UTC.
+    """
+
+    id: str
+    name: str
+    timezone: str
+    ordered_at_key: str
+    created_at: datetime
+
+
+class Updated(Struct, frozen=True):
+    """A project after a change, and the async action that redates its orders, if that is needed."""
+
+    project: Project
+    redating_action_id: str | None
 
 
 class KeyPair(Struct, frozen=True):
@@ -66,10 +97,89 @@ async def create_project(conn: Conn, name: str) -> str:
     return project_id
 
 
-async def create_key(conn: Conn, project_id: str, *, name: str) -> KeyPair:
-    """A new server-side key pair of a project. Raises `ProjectMissing`."""
+async def require_project(conn: Conn, project_id: str) -> None:
+    """Raise `ProjectMissing` unless there is such a project."""
     if await (await conn.execute(SQL.project_get, {"project_id": project_id})).fetchone() is None:
         raise ProjectMissing(f"No project has the id {project_id}")
+
+
+async def list_projects(conn: Conn) -> list[Project]:
+    """All projects, the oldest first."""
+    return [Project(**row._asdict()) for row in await (await conn.execute(SQL.project_list)).fetchall()]
+
+
+async def get_project(conn: Conn, project_id: str) -> Project:
+    """One project. Raises `ProjectMissing`."""
+    return _found(await (await conn.execute(SQL.project_show, {"project_id": project_id})).fetchone(), project_id)
+
+
+def _found(row: Any, project_id: str) -> Project:
+    if row is None:
+        raise ProjectMissing(f"No project has the id {project_id}")
+    return Project(**row._asdict())
+
+
+async def update_project(
+    conn: Conn,
+    project_id: str,
+    *,
+    name: str | None = None,
+    timezone: str | None = None,
+    ordered_at_key: str | None = None,
+    request_id: str,
+) -> Updated:
+    """Change what is given. Another key or zone has all stored orders redated, behind the imports that wait already.
+
+    Raises `ProjectMissing`, `SettingInvalid`.
+    """
+    row = await (await conn.execute(SQL.project_lock, {"project_id": project_id})).fetchone()
+    before = _found(row, project_id)
+    after = msgspec.structs.replace(
+        before,
+        name=before.name if name is None else _checked_text(name, "name", NAME_LENGTH_MAX),
+        timezone=before.timezone if timezone is None else await _known_zone(conn, timezone),
+        ordered_at_key=before.ordered_at_key
+        if ordered_at_key is None
+        else _checked_text(ordered_at_key, "ordered_at_key", KEY_LENGTH_MAX),
+    )
+    if after == before:
+        return Updated(before, None)
+    columns = {"name": after.name, "timezone": after.timezone, "ordered_at_key": after.ordered_at_key}
+    await conn.execute(SQL.project_update, {"project_id": project_id, **columns})
+    if (after.timezone, after.ordered_at_key) == (before.timezone, before.ordered_at_key):
+        return Updated(after, None)
+    rows_estimate = await redating.rows_estimate(conn, project_id)
+    action_id = await async_actions.schedule_walk(
+        conn, project_id, OrdersRedating(), rows_estimate=rows_estimate, request_id=request_id
+    )
+    return Updated(after, action_id)
+
+
+def _checked_text(text: str, what: str, length_max: int) -> str:
+    """A text that can be stored and says something."""
+    if not text.strip():
+        raise SettingInvalid(f"A project's {what} cannot be empty")
+    if len(text) > length_max:
+        raise SettingInvalid(
+            f"A project's {what} can have at most {length_max} characters, and this one has {len(text)}"
+        )
+    if "\x00" in text or not text.isprintable():
+        raise SettingInvalid(f"A project's {what} cannot have control characters")
+    return text
+
+
+async def _known_zone(conn: Conn, name: str) -> str:
+    """The zone as PostgreSQL writes it. Raises `SettingInvalid`."""
+    _checked_text(name, "timezone", NAME_LENGTH_MAX)
+    row = await (await conn.execute(SQL.timezone_named, {"name": name})).fetchone()
+    if row is None:
+        raise SettingInvalid(f"PostgreSQL knows no time zone {name!r}; one is written like Europe/Warsaw, or UTC")
+    return str(row.name)
+
+
+async def create_key(conn: Conn, project_id: str, *, name: str) -> KeyPair:
+    """A new server-side key pair of a project. Raises `ProjectMissing`."""
+    await require_project(conn, project_id)
     pair = new_pair()
     await _insert_key(conn, pair, project_id=project_id, kind="server", name=name)
     return pair

@@ -12,11 +12,15 @@ ALTER TABLE async_actions
     ADD COLUMN parameters jsonb NOT NULL DEFAULT '{}',
     -- of a job that walks stored rows: where the next portion begins; null at the start
     ADD COLUMN cursor jsonb,
-    -- when everything kept for its sake (payload, failures) was deleted
-    ADD COLUMN emptied_at timestamptz;
--- finished actions that still keep something, the one finished first in front: for retention
+    -- when its failures were deleted, or found to be none
+    ADD COLUMN emptied_at timestamptz,
+    -- when the last piece of its payload was deleted
+    ADD COLUMN payload_deleted_at timestamptz;
+-- finished actions that still keep failures, or payload, the one finished first in front: for retention
 CREATE INDEX async_actions_kept ON async_actions (project_id, finished_at)
     WHERE finished_at IS NOT NULL AND emptied_at IS NULL;
+CREATE INDEX async_actions_payload_kept ON async_actions (project_id, finished_at)
+    WHERE finished_at IS NOT NULL AND payload_deleted_at IS NULL;
 
 -- how long a record took of late, for estimates of the time left; a smoothed figure, none before the first portion
 ALTER TABLE lanes ADD COLUMN record_us double precision;
@@ -49,13 +53,19 @@ INSERT INTO row_totals SELECT project_id, 'products', 0, count(*) FROM products 
 INSERT INTO row_totals SELECT project_id, 'skus', 0, count(*) FROM skus GROUP BY project_id;
 INSERT INTO row_totals SELECT project_id, 'orders', 0, count(*) FROM orders GROUP BY project_id;
 
--- what was never updated counts as updated when it was made; the id tells rows of one moment apart
-CREATE INDEX orders_updated ON orders (project_id, (coalesce(updated_at, created_at)), id);
-CREATE INDEX customers_updated ON customers (project_id, (coalesce(updated_at, created_at)), id);
-CREATE INDEX products_updated ON products (project_id, (coalesce(updated_at, created_at)), id);
-CREATE INDEX skus_updated ON skus (project_id, product_id, (coalesce(updated_at, created_at)), id);
+-- What was never updated counts as updated when it was made; created_at, of which each row has its own, tells rows of
+-- one moment apart. With the columns of the expression included, the index alone can find where a late page begins.
+CREATE INDEX orders_updated ON orders (project_id, (coalesce(updated_at, created_at)), created_at) INCLUDE (updated_at);
+CREATE INDEX customers_updated ON customers (project_id, (coalesce(updated_at, created_at)), created_at)
+    INCLUDE (updated_at);
+CREATE INDEX products_updated ON products (project_id, (coalesce(updated_at, created_at)), created_at)
+    INCLUDE (updated_at);
+CREATE INDEX skus_updated ON skus (project_id, product_id, (coalesce(updated_at, created_at)), created_at)
+    INCLUDE (updated_at);
 -- an order counts as placed when its metadata says so, else when it was made
-CREATE INDEX orders_placed ON orders (project_id, (coalesce(ordered_at, created_at)), id);
+CREATE INDEX orders_placed ON orders (project_id, (coalesce(ordered_at, created_at)), created_at) INCLUDE (ordered_at);
+-- those without a source id, in their order: the index on source ids has them in none
+CREATE INDEX customers_unnamed ON customers (project_id, created_at) WHERE source_id IS NULL;
 CREATE INDEX customers_email ON customers (project_id, email, created_at) WHERE email IS NOT NULL;
 -- their beginnings only: an index cannot hold a text of any length
 CREATE INDEX customers_name ON customers (project_id, left(name, 60), created_at) WHERE name IS NOT NULL;

@@ -1,0 +1,158 @@
+"""Retention: what was kept for a time is deleted after it.
+
+Idempotency keys, payloads and failed records have each a time of their own (settings). A sweep goes through
+the projects and deletes what is due, a few hundred rows a statement and each statement a transaction of one
+project: nothing waits long for it and no snapshot gets old. What belongs to an action is deleted first and
+marked as deleted after it, so a sweep that is cut off is continued by the next one.
+
+It runs beside a worker's portions, on a session that is opened for each sweep. All workers try; the one that
+gets the lock sweeps.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from msgspec import Struct
+
+from punchcard import log
+from punchcard.db import statements
+from punchcard.db.database import Conn, connect, deadline
+from punchcard.settings import Settings
+
+SQL = statements.beside(__file__)
+
+# 64 bits of a hash, as lanes have them
+LOCK = int.from_bytes(hashlib.blake2b(b"retention", digest_size=8).digest(), "big", signed=True)
+FIRST_SWEEP_S = 5.0
+RETRY_S = 10.0
+STATEMENT_S = 20.0
+PROJECTS_A_PAGE = 500
+ACTIONS_A_PAGE = 200
+ROWS_MAX = 500
+# a piece of payload is up to a megabyte, and what is large
+PIECES_MAX = 50
+
+logger = log.get(__name__)
+_jitter = random.SystemRandom()
+
+
+class Swept(Struct):
+    """What a sweep deleted, in rows; `actions` is of how many actions."""
+
+    keys: int = 0
+    pieces: int = 0
+    failures: int = 0
+    actions: int = 0
+
+    @property
+    def nothing(self) -> bool:
+        """It found nothing to do."""
+        return not (self.keys or self.actions)
+
+
+class Sweeper:
+    """Deletes what is due, now and then. `options` are what PostgreSQL limits on its sessions."""
+
+    def __init__(self, dsn: str, settings: Settings, *, options: Mapping[str, str | int]) -> None:
+        self._dsn, self._settings, self._options = dsn, settings, options
+
+    async def run_forever(self) -> None:
+        """Sweep soon, and then at intervals, at other moments than other workers."""
+        interval_s = float(self._settings.retention_sweep_seconds)
+        pause_s = min(FIRST_SWEEP_S, interval_s)
+        while True:
+            await asyncio.sleep(_jitter.uniform(pause_s / 2, pause_s))
+            try:
+                swept = await self.sweep()
+                pause_s = interval_s
+            except Exception as error:
+                expected = isinstance(error, psycopg.Error | OSError)
+                logger.warning("sweep_lost", cause=type(error).__name__, exc_info=None if expected else error)
+                pause_s = min(RETRY_S, interval_s)
+                continue
+            if swept is not None and not swept.nothing:
+                logger.info("swept", keys=swept.keys, pieces=swept.pieces, failures=swept.failures)
+
+    async def sweep(self) -> Swept | None:
+        """Delete what is due now. None when another worker is at it."""
+        async with await connect(self._dsn, part="retention", options=self._options) as conn:
+            tried = await _one(conn, SQL.retention_try_lock, lock=LOCK)
+            if not tried.locked:
+                return None
+            try:
+                return await self._sweep(conn)
+            finally:
+                with contextlib.suppress(psycopg.Error):  # it goes with the session at the latest
+                    await _one(conn, SQL.retention_unlock, lock=LOCK)
+
+    async def _sweep(self, conn: Conn) -> Swept:
+        settings, swept = self._settings, Swept()
+        horizons = await _one(
+            conn,
+            SQL.retention_horizons,
+            idempotency_hours=settings.idempotency_hours,
+            payload_days=settings.payload_days,
+            failures_days=settings.failures_days,
+        )
+        after = ""
+        while projects := await _all(
+            conn, SQL.retention_projects, after=after, limit=PROJECTS_A_PAGE, **horizons._asdict()
+        ):
+            for project in projects:
+                if project.has_keys:
+                    swept.keys += await _delete(
+                        conn, SQL.retention_keys_delete, ROWS_MAX, project_id=project.id, before=horizons.keys_before
+                    )
+                if project.has_payload:
+                    await self._empty_payload(conn, project.id, horizons.payload_before, swept)
+                if project.has_failures:
+                    await self._empty_failures(conn, project.id, horizons.failures_before, swept)
+            after = projects[-1].id
+        return swept
+
+    async def _empty_payload(self, conn: Conn, project: str, before: datetime, swept: Swept) -> None:
+        due = {"project_id": project, "before": before, "limit": ACTIONS_A_PAGE}
+        while actions := await _all(conn, SQL.retention_payload_due, **due):
+            for action in actions:
+                key = {"project_id": project, "id": action.id}
+                swept.pieces += await _delete(conn, SQL.retention_pieces_delete, PIECES_MAX, **key)
+                await _execute(conn, SQL.retention_payload_deleted, key)
+                swept.actions += 1
+
+    async def _empty_failures(self, conn: Conn, project: str, before: datetime, swept: Swept) -> None:
+        due = {"project_id": project, "before": before, "limit": ACTIONS_A_PAGE}
+        while actions := await _all(conn, SQL.retention_failures_due, **due):
+            for action in actions:
+                key = {"project_id": project, "id": action.id}
+                swept.failures += await _delete(conn, SQL.retention_failures_delete, ROWS_MAX, **key)
+                await _execute(conn, SQL.retention_failures_deleted, key)
+                swept.actions += 1
+
+
+async def _delete(conn: Conn, statement: bytes, limit: int, **parameters: Any) -> int:
+    """Repeat a statement that deletes at most `limit` rows until it finds fewer; how many it deleted in all."""
+    deleted = 0
+    while True:
+        rows = (await _execute(conn, statement, {**parameters, "limit": limit})).rowcount
+        deleted += rows
+        if rows < limit:
+            return deleted
+
+
+async def _one(conn: Conn, statement: bytes, **parameters: Any) -> Any:
+    return await (await _execute(conn, statement, parameters)).fetchone()
+
+
+async def _all(conn: Conn, statement: bytes, **parameters: Any) -> list[Any]:
+    return await (await _execute(conn, statement, parameters)).fetchall()
+
+
+async def _execute(conn: Conn, statement: bytes, parameters: Mapping[str, Any]) -> psycopg.AsyncCursor[Any]:
+    async with deadline(conn, STATEMENT_S):
+        return await conn.execute(statement, parameters)

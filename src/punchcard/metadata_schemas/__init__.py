@@ -1,0 +1,1 @@
+"""Metadata schemas: which metadata a project's records may carry."""

@@ -1,0 +1,1 @@
+"""Metadata schemas: defined by command, read by API, judging records."""
