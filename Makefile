@@ -31,7 +31,7 @@ check: $(STAMP) ## format, lint, types, house rules
 	@$(VENV)/bin/python -m pytest -q tests/house
 
 test: check ## set-up, then all checks and tests
-	@$(VENV)/bin/python -m pytest -q --ignore tests/house
+	@$(VENV)/bin/python -m pytest -q --ignore tests/house --durations 15
 
 test-crash: $(STAMP) ## the crash tests at length
 	@PUNCHCARD_CRASH_ROUNDS=$${PUNCHCARD_CRASH_ROUNDS:-40} $(VENV)/bin/python -m pytest -q -m crash --timeout 7200

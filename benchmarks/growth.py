@@ -10,10 +10,9 @@ from statistics import median
 from msgspec import Struct
 
 from benchmarks import orders, stored
-from benchmarks.imports import _import as timed_import
+from benchmarks.imports import Worker, worker
 from benchmarks.stored import Stored
 from punchcard import ids
-from punchcard.db.database import Conn, connect
 from punchcard.projects import projects
 from punchcard.settings import Settings
 
@@ -46,11 +45,11 @@ EMPTY, EMPTY_ONE = "an empty project", "an empty project, all of one customer"
 async def measure(dsn: str, settings: Settings, sizes: Sizes) -> dict[str, list[float]]:
     """Seconds of each round by what was measured, after one round that is not counted."""
     measured: dict[str, list[float]] = {}
-    async with await connect(dsn, part="bench") as conn:
-        places = [await _made(conn, dsn, place, settings) for place in _places(sizes)]
+    async with worker(dsn, settings) as ours:
+        places = [await _made(ours, dsn, place) for place in _places(sizes)]
         for _ in range(sizes.rounds + 1):
             for place in places:
-                measured.setdefault(place.what, []).append(await _round(conn, place, sizes, settings))
+                measured.setdefault(place.what, []).append(await _round(ours, place, sizes))
     return {what: seconds[1:] for what, seconds in measured.items()}
 
 
@@ -68,12 +67,12 @@ def _places(sizes: Sizes) -> list[Place]:
     ]
 
 
-async def _made(conn: Conn, dsn: str, place: Place, settings: Settings) -> Place:
+async def _made(ours: Worker, dsn: str, place: Place) -> Place:
     """The project with what it is to have; an empty one is made anew for each round."""
     if place.stored.orders:
-        place.project = await projects.create_project(conn, place.what)
+        place.project = await projects.create_project(ours.conn, place.what)
         first = orders.request(1, customers=1, products=5, run="like")
-        await timed_import(conn, place.project, first, settings)
+        await ours.import_orders(place.project, first)
         like, customer_like = "like-order-0000000", "like-customer-000000"
         stored.fill(dsn, place.project, place.stored, like=like, customer_like=customer_like)
     return place
@@ -86,13 +85,13 @@ UPDATE customers SET source_id = %(source_id)s
 """
 
 
-async def _round(conn: Conn, place: Place, sizes: Sizes, settings: Settings) -> float:
+async def _round(ours: Worker, place: Place, sizes: Sizes) -> float:
     run = ids.new("run")[-8:]
     records = orders.request(sizes.orders, customers=place.customers, products=sizes.products, run=run)
-    project = place.project or await projects.create_project(conn, "Benchmark")
+    project = place.project or await projects.create_project(ours.conn, "Benchmark")
     if place.stored.customers == 1:  # the request's first customer is to be the owner
-        await conn.execute(_NAME_OWNER, {"project_id": project, "source_id": f"{run}-customer-000000"})
-    return await timed_import(conn, project, records, settings)
+        await ours.conn.execute(_NAME_OWNER, {"project_id": project, "source_id": f"{run}-customer-000000"})
+    return await ours.import_orders(project, records)
 
 
 def table(measured: dict[str, list[float]], sizes: Sizes) -> list[tuple[str, str, str]]:

@@ -7,6 +7,8 @@ without indexes: the least that storing them can cost.
 """
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from statistics import median
 
 import psycopg
@@ -16,7 +18,8 @@ from psycopg import sql
 from benchmarks import orders
 from punchcard import ids
 from punchcard.bulk import async_actions, lanes
-from punchcard.bulk.portions import Aside, run_portion
+from punchcard.bulk.portions import run_portion
+from punchcard.bulk.worker import session_options
 from punchcard.db.database import Conn, connect
 from punchcard.orders.imports import OrdersImport, read_orders
 from punchcard.projects import projects
@@ -40,42 +43,55 @@ class Round(Struct):
 
 async def measure(dsn: str, settings: Settings, *, rounds: int) -> list[Round]:
     """Run the rounds, after one that is not counted."""
-    async with await connect(dsn, part="bench") as conn:
-        measured = [await _round(conn, dsn, settings) for _ in range(rounds + 1)]
+    async with worker(dsn, settings) as ours:
+        measured = [await _round(ours, dsn) for _ in range(rounds + 1)]
     return measured[1:]
 
 
-async def _round(conn: Conn, dsn: str, settings: Settings) -> Round:
-    project = await projects.create_project(conn, "Benchmark")
+class Worker(Struct, frozen=True):
+    """A worker's session."""
+
+    conn: Conn
+    settings: Settings
+
+    async def import_orders(self, project: str, records: list[bytes]) -> float:
+        """Seconds from the first claim to the last commit; accepting is not part of it."""
+        job = OrdersImport()
+        async with self.conn.transaction():
+            await async_actions.schedule(self.conn, project, job, records=records, request_id="v-bench")
+        lanes_with_work = lanes.Round()
+        started, number, finished = time.perf_counter(), 0, False
+        while not finished:
+            await lanes_with_work.read(self.conn)
+            turn = lanes_with_work.next()
+            async with lanes.held(self.conn, turn) as hold:
+                assert hold is lanes.Hold.OURS
+                claim = await lanes.claim_head(self.conn, turn, starter=BENCH, number=number)
+                assert claim is not None
+                finished = await run_portion(self.conn, claim, {job.type: job}, self.settings)
+            number += 1
+        return time.perf_counter() - started
+
+
+@asynccontextmanager
+async def worker(dsn: str, settings: Settings) -> AsyncIterator[Worker]:
+    """A worker, without its process."""
+    async with await connect(dsn, part="bench", options=session_options(settings)) as conn:
+        yield Worker(conn, settings)
+
+
+async def _round(ours: Worker, dsn: str) -> Round:
+    project = await projects.create_project(ours.conn, "Benchmark")
     run = ids.new("run")[-8:]
     first = orders.request(ORDERS, customers=CUSTOMERS, products=PRODUCTS, run=run)
     again = orders.request(ORDERS, customers=CUSTOMERS, products=PRODUCTS, run=run, note="again")
     body = b"[" + b",".join(first) + b"]"
-    new = await _import(conn, project, first, settings)
+    new = await ours.import_orders(project, first)
     with psycopg.connect(dsn) as copier:
         copy_new = _copy_rows(copier, project)
         copy_raw = _copy_raw(copier, first)
-    existing = await _import(conn, project, again, settings)
+    existing = await ours.import_orders(project, again)
     return Round(_timed_read(body), _timed_loads(body), new, copy_new, existing, copy_raw)
-
-
-async def _import(conn: Conn, project: str, records: list[bytes], settings: Settings) -> float:
-    """Seconds from the first claim to the last commit; accepting is not part of it."""
-    job, aside = OrdersImport(), Aside()
-    async with conn.transaction():
-        await async_actions.schedule(conn, project, job, records=records, request_id="v-bench")
-    lanes_with_work = lanes.Round()
-    started, number, finished = time.perf_counter(), 0, False
-    while not finished:
-        await lanes_with_work.read(conn)
-        turn = lanes_with_work.next()
-        async with lanes.held(conn, turn) as hold:
-            assert hold is lanes.Hold.OURS
-            claim = await lanes.claim_head(conn, turn, starter=BENCH, number=number)
-            assert claim is not None
-            finished = await run_portion(conn, claim, {job.type: job}, settings, aside)
-        number += 1
-    return time.perf_counter() - started
 
 
 def _copy_rows(conn: psycopg.Connection, project: str) -> float:

@@ -66,6 +66,8 @@ class Deployment:
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PUNCHCARD_")}
         kept.pop("DATABASE_URL", None)
+        if self._external:
+            kept["DATABASE_URL"] = self._external
         # where the import client keeps its journals
         kept["XDG_STATE_HOME"] = str(self.folder / "state")
         return kept | self._environment
@@ -123,11 +125,16 @@ class Deployment:
             timeout=600,
         )
 
+    @property
+    def _external(self) -> str | None:
+        """The DSN of a server that is not the embedded one."""
+        pairs = zip(self._arguments, self._arguments[1:], strict=False)
+        return next((following for argument, following in pairs if argument == "--database-url"), None)
+
     @functools.cached_property
     def dsn(self) -> str:
-        for argument, following in zip(self._arguments, self._arguments[1:], strict=False):
-            if argument == "--database-url":
-                return following
+        if self._external:
+            return self._external
         found = self.command("database-url")
         assert found.returncode == 0, found.stderr
         return found.stdout.strip()

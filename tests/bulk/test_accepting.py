@@ -74,8 +74,9 @@ def test_progress_grows_while_an_action_runs(project_18: Project) -> None:
     project_18.imported({"source_id": "last", "status": "PAID", "amount": 1, "customer": {"source_id": "last"}})
     with psycopg.connect(project_18.deployment.dsn) as blocker:
         blocker.execute("SELECT 1 FROM customers WHERE project_id = %s FOR UPDATE", [project_18.id])
-        # the first portion takes the first 1,000, the last order is in the second one and waits
-        held = project_18.post_import([*orders("o", 1500), {"source_id": "last", "status": "CREATED"}])
+        # too much for one portion: the last order is in the second one and waits
+        wide = [{**order, "metadata": {"note": "x" * 3000}} for order in orders("o", 1500)]
+        held = project_18.post_import([*wide, {"source_id": "last", "status": "CREATED"}])
         until(lambda: project_18.get(f"/v1/async-actions/{held}")["progress"] > 0)
         seen = project_18.get(f"/v1/async-actions/{held}")
         assert 0 < seen["progress"] < 100

@@ -31,24 +31,26 @@ async def test_a_lane_served_just_before_we_took_it_is_not_ours(workerless: str)
 
 
 @in_loop
-async def test_the_noted_size_is_what_the_piece_holds(workerless: str) -> None:
-    """A record alone in its piece is found after three deaths, and does not make later portions small."""
+async def test_the_noted_size_is_what_the_pieces_hold(workerless: str) -> None:
+    """A record among few in their pieces is found after few deaths."""
     async with Queue.opened(workerless) as queue, await connect(workerless, part="test") as conn:
         job = Tried(portion_records=1000)
-        action = await queue.schedule(job, [WIDE % 0, WIDE % 1, *records(50)])
+        action = await queue.schedule(job, [WIDE % 0, WIDE % 1, WIDE % 2, *records(50)])
         started = await queue.value("SELECT extract(epoch FROM pg_postmaster_start_time())::text")
-        turn, deaths = lanes.LaneTurn(queue.project, job.lane, None), 0
+        turn, deaths, noted = lanes.LaneTurn(queue.project, job.lane, None), 0, list[int]()
         while True:
             us = lanes.Starter(f"worker_{deaths}", started, 3000)  # the one before is gone
             claim = await lanes.claim_head(conn, turn, starter=us, number=1)
             assert claim is not None
             if deaths == 0:
-                assert (claim.portion_records, claim.records_at_hand) == (1000, 1)
-            assert (await queue.action(action)).portion_records == 1
+                assert (claim.portion_records, claim.records_at_hand) == (1000, 3)
+            noted.append((await queue.action(action)).portion_records)
             if claim.stopped_workers:
                 break
             deaths += 1
-        assert deaths == lanes.STOPS_ALONE_MAX
+        # three wide records, a piece each; halved; then one that is alone
+        assert noted == [3, *[1] * (lanes.STOPS_ALONE_MAX + 1)]
+        assert deaths == 1 + lanes.STOPS_ALONE_MAX
 
 
 @in_loop

@@ -1,5 +1,7 @@
 """Orders from CSV by a mapping: which lines make an order, and what becomes of those that make none."""
 
+import csv
+import io
 import json
 import tracemalloc
 from collections import Counter
@@ -10,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from punchcard.client import csv_orders, mapping_files
+from punchcard.client import csv_orders, csv_rows, mapping_files
 from punchcard.client.csv_orders import BROKEN_ORDER, CANCELLATION, NO_QUANTITY
 from punchcard.client.inputs import Input, Tally, Unreadable
-from punchcard.client.mapping import Mapping
+from punchcard.client.mapping import Csv, Mapping
 from tests.client.reading import bodies, errors, read_bytes
 
 SMALL = """
@@ -126,6 +128,31 @@ def test_a_stray_quote_swallows_nothing() -> None:
     assert list(ids(found)) == [str(n) for n in range(10, 500)]
 
 
+def test_a_quote_within_a_cell_is_a_sign_like_others() -> None:
+    pipes = ['1,,5" pipe,1,1', "2,,rod,1,1", '3,,6" pipe,1,1']
+    assert ids(read(*pipes)) == {"1": ['5" pipe'], "2": ["rod"], "3": ['6" pipe']}
+
+
+def test_a_row_in_error_costs_its_first_line_only() -> None:
+    tally = Tally()
+    found = read("1,,A,1,1", '2,"x,B,1,1', '3,,"C",1,1', "4,,D,1,1", tally=tally)
+    assert [error.place for error in errors(found)] == ["standard input:3"]
+    assert ids(found) == {"4": ["D"]}
+    assert tally == Tally(items=1, unreadable=1, skipped=Counter({BROKEN_ORDER: 2}))
+
+
+@given(st.lists(st.text(alphabet="ab,\"' \t\x0b\u2028", max_size=12), max_size=8))
+def test_rows_are_those_of_the_csv_module(lines: list[str]) -> None:
+    data = [f"{line}\n" for line in lines]
+    try:
+        expected = [[cell.strip() for cell in row] for row in csv.reader(data, strict=True)]
+    except csv.Error:
+        return
+    found = csv_rows.rows(io.BytesIO("".join(data).encode()), Csv())
+    cells = [row.cells for row in found if isinstance(row, csv_rows.CsvRow)]
+    assert [row for row in cells if any(row)] == [row for row in expected if any(row)]
+
+
 def test_an_empty_number_is_an_error_or_continues_the_order_above() -> None:
     lines = ["1,ann@x,A,1,1", ",,B,1,1", "2,,C,1,1"]
     assert "no is missing" in errors(read(*lines))[0].reason
@@ -186,6 +213,19 @@ def test_an_order_over_500_lines_is_one_error_or_several_orders() -> None:
     assert len(ids(read(*lines[:501]))["1"]) == 500
 
 
+def test_a_further_part_never_takes_the_place_of_the_first() -> None:
+    more = "\n[split]\n[order.metadata]\nn = { column = 'email', type = 'integer' }\n"
+    lines = ["1,,A,1,1", "2,,B,1,1", "1,x,C,1,1", "3,,D,1,1", "1,,E,1,1"]
+    assert ids(read(*lines, more=more)) == {"1": ["A"], "2": ["B"], "3": ["D"], "1-2": ["E"]}
+
+
+def test_a_further_part_without_a_source_id_is_told() -> None:
+    small = SMALL.replace('source_id = "no"', 'source_id = "email"')
+    data = "\n".join([HEADER, "1,,A,1,1", "2,,B,1,1", "1,,C,1,1"]).encode()
+    [error] = errors(read_bytes(data, mapping=own("\n[split]\n", small=small)))
+    assert error.reason == "a further part of the order 1 has no order.source_id to be told by"
+
+
 CANCELED = "\n[cancellations]\nwhen = { email = { is = 'gone' } }\n"
 
 
@@ -217,6 +257,14 @@ def test_lines_can_be_skipped_for_a_reason() -> None:
     tally = Tally()
     assert ids(read("1,,SHIP,1,4", "1,,A,1,1", "2,,POST,1,1", more=more, tally=tally)) == {"1": ["A"]}
     assert tally.skipped == Counter({"shipping": 2})
+
+
+def test_a_line_that_cannot_be_judged_is_counted_once() -> None:
+    more = "\n[[skip]]\nreason = 'x'\nwhole_order = true\nwhen = { email = { equals = 0 } }\n"
+    tally = Tally()
+    found = read("1,0,A,1,1", "1,y,B,1,1", "2,1,C,1,1", more=more, tally=tally)
+    assert errors(found)[0].reason == "email is no number as [numbers] describes them: 'y'"
+    assert tally == Tally(items=1, unreadable=1, skipped=Counter({BROKEN_ORDER: 1}))
 
 
 @pytest.mark.parametrize(

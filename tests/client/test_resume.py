@@ -289,7 +289,9 @@ def killed_until_done(file: Path, url: str, keys: tuple[str, str], state: Path, 
     environment = os.environ | {"XDG_STATE_HOME": str(state)}
     journals = state / "punchcard" / "imports"
     for kills in range(60):
-        begun = journals.is_dir() and any(b'"sent"' in path.read_bytes() for path in journals.iterdir())
+        noted = [path.read_bytes() for path in journals.iterdir()] if journals.is_dir() else []
+        # one that was killed when it had finished has nothing under way any more
+        begun = any(b'"sent"' in journal or b'"complete"' in journal for journal in noted)
         more = ["--resume"] if begun else []
         process = subprocess.Popen(
             command_line(file, url, keys, *more), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -56,7 +56,7 @@ STATEMENTS = [
 def test_a_project_that_is_newer_than_the_statistics_is_not_read_whole(conn: psycopg.Connection[Any]) -> None:
     project = conn.execute("SELECT current_setting('test.project')").fetchone()
     assert project is not None
-    parameters = {"project_id": project[0], "ids": KEYS, "source_ids": KEYS, "id": KEYS[1]}
+    parameters = {"project_id": project[0], "ids": KEYS, "source_ids": KEYS, "versions": KEYS, "id": KEYS[1]}
     for statement in STATEMENTS:
         row = conn.execute(b"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + statement, parameters).fetchone()
         assert row is not None

@@ -142,7 +142,7 @@ def _punchcard_knows(words: list[str]) -> bool:
     """Whether the command and its options exist."""
     if not words or words[0].startswith("-"):
         return True
-    depth = 2 if words[0] in {"projects", "keys"} else 1
+    depth = 2 if words[0] in {"projects", "keys", "metadata-schemas"} else 1
     shown = CliRunner().invoke(cli, [*words[:depth], "--help"])
     options = [word.split("=")[0] for word in words[depth:] if word.startswith("--")]
     return shown.exit_code == 0 and all(re.search(rf"{re.escape(option)}\b", shown.output) for option in options)

@@ -221,3 +221,18 @@ def test_the_most_orders_keep_their_order(project_18: Project) -> None:
     assert {
         name: {"amount": order["amount"], "metadata": order["metadata"]} for name, order in stored.items()
     } == expected
+
+
+def test_an_order_is_nested_at_most_200_levels_wherever_nobody_looks(project_18: Project) -> None:
+    def nested(depth: int) -> list[Row]:
+        unknown: Any = 1
+        for level in range(depth - 1):  # the order is the first
+            unknown = {"a": unknown} if level % 2 else [unknown, "]]}}", '"[[{{']
+        return [{"source_id": "flat"}, {"source_id": "deep", "unknown": unknown}]
+
+    assert project_18.import_orders(nested(200))["done_count"] == 2
+    refused = project_18.http.post("/v1/orders/import", json=nested(201))
+    assert refused.status_code == 400
+    assert refused.json()["details"] == "Property .[1] is nested deeper than 200 levels"
+    wide = {"source_id": "wide", "unknown": [[{"b": ["["]}]] * 5000}
+    assert project_18.import_orders([wide])["done_count"] == 1

@@ -214,7 +214,7 @@ async def get_async_actions(
     request: Request,  # type: ignore[type-arg]
     project: str,
     limit: lists.Limit = lists.LIMIT_DEFAULT,
-    end_date: Annotated[str | None, Parameter(description="Only actions scheduled before this ISO 8601 date.")] = None,
+    end_date: Annotated[str | None, Parameter(description="Only actions created before this ISO 8601 date.")] = None,
     internal: Annotated[
         Flag, Parameter(description="Also actions of types that are Punchcard's own (`PUNCHCARD.…`).")
     ] = "false",
@@ -234,11 +234,17 @@ async def get_async_action(
     wait: Annotated[
         int,
         Parameter(
-            ge=0, le=WAIT_SECONDS_MAX, description="Answer when the action is finished, at most so many seconds later."
+            ge=0,
+            le=WAIT_SECONDS_MAX,
+            description="Answer when the action is finished, at most this many seconds later.",
         ),
     ] = 0,
 ) -> AsyncAction:
-    """Get an async action; its result is there once it is finished."""
+    """Get an async action.
+
+    Its result is there once it is finished; until then its `position` in the queue (0 under way, 1 the next) and, as
+    far as it can be known, an estimate of the time left.
+    """
     database: Database = request.app.state.database
     listener: Listener = request.app.state.done_listener
     deadline = asyncio.get_running_loop().time() + wait

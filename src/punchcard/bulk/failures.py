@@ -181,12 +181,13 @@ async def get_failures(
     limit: lists.Limit = lists.LIMIT_DEFAULT,
     starting_after_id: Annotated[
         int | None,
-        Parameter(ge=0, le=_RECORD_MAX, description="Only failures behind this `index`: that of the last one seen."),
+        Parameter(ge=0, le=_RECORD_MAX, description="Cursor: the `index` of the last one seen."),
     ] = None,
 ) -> AsyncActionFailureList:
     """List the records of an async action that failed.
 
-    They come in the order of the request, each as it was sent. While the action runs, more may come.
+    They come in the order of the request, each as it was sent. While the action runs, more may come. Once they are no
+    longer kept, the list is empty and `failures_deleted_at` says since when.
     """
     database: Database = request.app.state.database
     settings: Settings = request.app.state.settings
@@ -206,9 +207,9 @@ async def get_failures(
 async def get_failures_file(request: Request, project: str, async_action_id: str) -> Stream:  # type: ignore[type-arg]
     """Download the records of an async action that failed.
 
-    A file of JSON Lines: each is a record as it was sent, with one key more in front, `import_failure`, which has
-    its `index` in the request and the `reason`. Correct the records and send them again: the key is ignored. Once
-    the records are no longer kept, the answer is 410.
+    A file of JSON Lines: each line is a record as it was sent, with one more key in front, `import_failure`, which
+    has its `index` in the request and the `reason`. Correct the records and import them: the key is ignored. Once
+    they are no longer kept, the answer is 410.
     """
     database: Database = request.app.state.database
     settings: Settings = request.app.state.settings

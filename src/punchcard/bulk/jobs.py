@@ -5,8 +5,7 @@ Both plan outside any transaction, and say what the plan comes to before they wr
 portion that leaves the writing out.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -80,26 +79,10 @@ class Batch(Struct, frozen=True):
     def halved(self) -> "Batch":
         return msgspec.structs.replace(self, bodies=self.bodies[: len(self.bodies) // 2])
 
-    def parts(self, bytes_max: int) -> Iterator[tuple[Part, bool]]:
-        """All records in their order, in parts that can be decoded at once; and whether they are the portion's own.
-
-        A portion that is no dry run is one part.
-        """
-        records = range(self.first_record, self.first_record + len(self.bodies))
-        for whole, own in ((self.earlier, False), (Part(records, self.bodies), True)):
-            for first, end in _cut(whole.bodies, bytes_max):
-                yield Part(whole.records[first:end], whole.bodies[first:end]), own
-
-
-def _cut(bodies: Sequence[bytes], bytes_max: int) -> Iterator[tuple[int, int]]:
-    first, size = 0, 0
-    for index, body in enumerate(bodies):
-        if size and size + len(body) > bytes_max:
-            yield first, index
-            first, size = index, 0
-        size += len(body)
-    if first < len(bodies):
-        yield first, len(bodies)
+    @property
+    def own(self) -> Part:
+        """The portion's own records."""
+        return Part(range(self.first_record, self.first_record + len(self.bodies)), self.bodies)
 
 
 class Stretch(Struct, frozen=True):
@@ -151,38 +134,6 @@ class PayloadJob(Job, Protocol):
 
     def source_id(self, body: bytes) -> str | None:
         """The source id of a record that could not be processed."""
-
-
-class Ahead:
-    """A plan for the records behind those that are being written, made while they are."""
-
-    def __init__(self, compute: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        self._compute = compute
-        self._task: asyncio.Task[Any] | None = None
-
-    def start(self) -> None:
-        """Begin to plan. What has been read for it must not have to wait for the connection, which is in use."""
-        self._task = asyncio.create_task(self._compute())
-
-    async def plan(self) -> Any:
-        """The plan, when it is finished; none if it was never begun."""
-        return None if self._task is None else await self._task
-
-    def drop(self) -> None:
-        """What the plan goes on from was not written after all."""
-        if self._task is not None:
-            self._task.cancel()
-
-
-@runtime_checkable
-class AheadJob(PayloadJob, Protocol):
-    """A job that plans the next records while these are being written: then PostgreSQL works, and we would wait."""
-
-    async def read_ahead(self, conn: Conn, project: str, plan: Any, work: Batch) -> Ahead | None:
-        """Read what it takes to plan `work` behind `plan`, which is not written yet; none where that cannot be."""
-
-    async def write(self, conn: Conn, project: str, plan: Any, ahead: Ahead | None = None) -> None:
-        """Write the plan, and start `ahead` meanwhile. Raises `StaleRead` to be planned again."""
 
 
 @runtime_checkable

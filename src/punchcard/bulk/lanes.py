@@ -146,7 +146,8 @@ async def claim_head(conn: Conn, turn: LaneTurn, *, starter: Starter, number: in
     and a record that stops its worker three times while alone is to fail.
     """
     mark = starter.mark(number)
-    async with conn.transaction():
+    # in a pipeline: two round trips instead of six
+    async with conn.pipeline(), conn.transaction():
         # the mark may be lost in a crash of PostgreSQL: such a start is not to be counted anyway
         await conn.execute("SET LOCAL synchronous_commit = off")
         parameters = {"project_id": turn.project, "lane": turn.lane}

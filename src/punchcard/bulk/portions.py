@@ -5,6 +5,7 @@ then fails with its reason. Whatever else goes wrong leaves this module as an ex
 retries the portion as a whole.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +13,13 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 import msgspec
 import psycopg
-from msgspec import Struct
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
 from punchcard import log
+from punchcard.bulk import pieces
 from punchcard.bulk.jobs import (
     FAILURES_IN_RESULT_MAX,
-    Ahead,
-    AheadJob,
     Batch,
     Failure,
     Job,
@@ -33,6 +32,7 @@ from punchcard.bulk.jobs import (
     failures_path,
 )
 from punchcard.bulk.lanes import SQL, Claim
+from punchcard.bulk.pieces import Stock
 from punchcard.db.database import Conn
 from punchcard.errors import PunchcardError, RecordError
 from punchcard.settings import Settings
@@ -45,8 +45,6 @@ PLANS_WITHOUT_LOCKS = 3
 CREATION_INDEX_SUFFIX = "_created"
 # how often the same records may collide with concurrent writes before they are taken apart, and one alone fails
 COLLISIONS_MAX = 2
-# a plan that was made ahead of its turn is not used when it is older
-AHEAD_SECONDS_MAX = 2.0
 REASON_STOPPED_WORKERS = "Processing this record stopped the worker three times"
 REASON_DRY_RUN_TOO_LONG = "The dry run takes longer than a portion may take: send fewer orders"
 
@@ -55,10 +53,6 @@ logger = log.get(__name__)
 
 class LaneLost(PunchcardError):
     """Another worker has taken the lane over; nothing of this portion was written."""
-
-
-class PayloadMissing(PunchcardError):
-    """An unfinished action has no payload for its next record."""
 
 
 class _DataError(Exception):
@@ -87,54 +81,12 @@ def _blaming_records() -> Iterator[None]:
         raise _DataError(str(error)) from error
 
 
-class Prepared(Struct, frozen=True):
-    """The next portion of an action, planned while the one before it was written."""
-
-    action_id: str
-    work: Batch
-    piece: "Piece"
-    plan: Any
-    read_at: float
-
-
-class Aside:
-    """Where a worker keeps the one portion that it has prepared. It may be lost without harm."""
-
-    def __init__(self) -> None:
-        self._prepared: Prepared | None = None
-
-    def put(self, prepared: Prepared) -> None:
-        """Keep this one."""
-        self._prepared = prepared
-
-    def take(self, claim: Claim) -> Prepared | None:
-        """The portion that is prepared, if it is the one that is claimed now and was read a moment ago.
-
-        What changed since it was read is noticed when its rows are locked, as with every plan; but not what the
-        project's settings say, nor rows that it left alone.
-        """
-        prepared, self._prepared = self._prepared, None
-        if (
-            prepared is None
-            or (prepared.action_id, prepared.work.first_record) != (claim.id, claim.records_next)
-            or len(prepared.work) > 2 * claim.portion_records
-            or time.monotonic() - prepared.read_at > AHEAD_SECONDS_MAX
-        ):
-            return None
-        return prepared
-
-
-async def run_portion(
-    conn: Conn, claim: Claim, jobs: Mapping[str, Job], settings: Settings, aside: Aside | None = None
-) -> bool:
-    """Process the next records of the claimed action. Returns whether that finished it.
-
-    With an `aside` the portion behind it is prepared meanwhile, if the kind of job can do that.
-    """
+async def run_portion(conn: Conn, claim: Claim, jobs: Mapping[str, Job], settings: Settings) -> bool:
+    """Process the next records of the claimed action. Returns whether that finished it."""
     job = jobs[claim.type]
     if isinstance(job, WalkJob):
         return await WalkPortion(conn, claim, job, settings).run()
-    portion = PayloadPortion(conn, claim, cast("PayloadJob", job), settings, aside)
+    portion = PayloadPortion(conn, claim, cast("PayloadJob", job), settings)
     return await (portion.run() if claim.records_total else portion.record(Outcome(0)))
 
 
@@ -187,7 +139,6 @@ class Portion(Generic[WorkT]):
             try:
                 if attempt < PLANS_WITHOUT_LOCKS or plan is None:
                     plan = await self._plan(work)
-                    await self._look_ahead(plan, work, attempt)
                     async with self._conn.transaction():
                         return await self._write(plan)
                 async with self._conn.transaction():
@@ -207,17 +158,11 @@ class Portion(Generic[WorkT]):
         with _blaming_records():
             return await self._job.plan(self._conn, self._claim.project, work)
 
-    async def _look_ahead(self, plan: Any, work: WorkT, attempt: int) -> None:
-        """Read what it takes to plan what comes next while this is written; before the transaction begins."""
-
     async def _write(self, plan: Any) -> bool:
         if not self._claim.dry_run:
             with _blaming_records():
-                await self._write_data(plan)
+                await self._job.write(self._conn, self._claim.project, plan)
         return await self._record(self._job.outcome(plan))
-
-    async def _write_data(self, plan: Any) -> None:
-        await self._job.write(self._conn, self._claim.project, plan)
 
     async def record(self, outcome: Outcome) -> bool:
         """Commit an outcome that wrote no data. Returns whether that finished the action."""
@@ -239,14 +184,17 @@ class Portion(Generic[WorkT]):
         )
         elapsed_ms = (time.perf_counter() - self._started) * 1000
         after.portion_records = self._next_size(outcome.records, elapsed_ms)
-        await self._conclude(after, outcome)
-        if outcome.records:
-            await self._learn(elapsed_ms * 1000 / outcome.records)
-        await self._advance(after)
-        await self._keep_failures(outcome.failures)
-        if after.records_next < after.records_total:
-            return False
-        await self._finish(after)
+        async with self._conn.pipeline():
+            await self._conclude(after, outcome)
+            if outcome.records:
+                await self._learn(elapsed_ms * 1000 / outcome.records)
+            await self._keep_failures(outcome.failures)
+            advanced = await self._advance(after)
+            if await advanced.fetchone() is None:
+                raise LaneLost(f"Another worker continues action {after.id}")
+            if after.records_next < after.records_total:
+                return False
+            await self._finish(after)
         return True
 
     async def _conclude(self, after: Claim, outcome: Outcome) -> None:
@@ -257,7 +205,7 @@ class Portion(Generic[WorkT]):
         lane = {"project_id": self._claim.project, "lane": self._claim.lane}
         await self._conn.execute(SQL.lane_learn, {**lane, "record_us": record_us})
 
-    async def _advance(self, after: Claim) -> None:
+    async def _advance(self, after: Claim) -> psycopg.AsyncCursor[Any]:
         row = {
             **self._key,
             "started_by": after.started_by,
@@ -269,8 +217,7 @@ class Portion(Generic[WorkT]):
             "cursor": None if after.cursor is None else Jsonb(after.cursor),
             "portion_records": after.portion_records,
         }
-        if await (await self._conn.execute(SQL.async_action_advance, row)).fetchone() is None:
-            raise LaneLost(f"Another worker continues action {after.id}")
+        return await self._conn.execute(SQL.async_action_advance, row)
 
     async def _keep_failures(self, failures: Sequence[Failure]) -> None:
         if failures:
@@ -316,120 +263,55 @@ class Portion(Generic[WorkT]):
         return 2 * records
 
 
-class Piece(Struct, frozen=True):
-    """Part of a payload: records `first` to `end`, without the latter."""
-
-    first: int
-    end: int
-    bodies: list[bytes]
-
-
 class PayloadPortion(Portion[Batch]):
     """The next records of a request."""
 
-    def __init__(self, conn: Conn, claim: Claim, job: PayloadJob, settings: Settings, aside: Aside | None) -> None:
+    def __init__(self, conn: Conn, claim: Claim, job: PayloadJob, settings: Settings) -> None:
         super().__init__(conn, claim, job, settings)
         self._source_id = job.source_id
-        self._aside = aside
-        # the piece that is being read
-        self._piece = Piece(0, 0, [])
-        self._prepared: Prepared | None = None
-        # the portion behind this one, as far as it is prepared: what to plan, the records, and when it was read
-        self._ahead: tuple[Ahead, Batch, Piece, float] | None = None
-
-    async def run(self) -> bool:
-        try:
-            finished = await super().run()
-        except BaseException:
-            self._drop_ahead()
-            raise
-        if self._ahead is not None and self._aside is not None:
-            ahead, work, piece, read_at = self._ahead
-            plan = await ahead.plan()
-            if plan is not None:
-                self._aside.put(Prepared(self._claim.id, work, piece, plan, read_at))
-        return finished
+        # what was read from the payload
+        self._stock = Stock(0, 0, [])
 
     async def read(self) -> Batch:
-        """Records of one piece, and at most as many as the portion may take; of a dry run, those of all pieces."""
+        """At most as many records as the portion may take and three pieces hold; of a dry run, those of all pieces."""
         first, limit = self._claim.records_next, self._claim.portion_records
         if self._claim.dry_run:
             return await self._read_all(first, limit)
-        self._prepared = self._aside.take(self._claim) if self._aside is not None else None
-        if self._prepared is not None:
-            self._piece = self._prepared.piece
-            return self._prepared.work
-        self._piece = await self._fetch(first)
-        return self._batch(first, limit, self._piece)
+        self._stock = await pieces.fetch(self._conn, self._claim, first, limit)
+        return self._stock.batch(first, limit)
 
     async def _read_all(self, first: int, limit: int) -> Batch:
         end, bodies = min(first + limit, self._claim.records_total), list[bytes]()
         while len(bodies) < end:
-            self._piece = await self._fetch(len(bodies))
-            bodies += self._piece.bodies
+            self._stock = await pieces.fetch(self._conn, self._claim, len(bodies), end - len(bodies))
+            bodies += self._stock.bodies
         # they left no trace; and what stopped a worker must not be tried again
         cursor = await self._conn.execute(SQL.async_action_failures_records, self._key)
         failed = {row.record for row in await cursor.fetchall()}
         earlier = [record for record in range(first) if record not in failed]
         return Batch(first, bodies[first:end], Part(earlier, [bodies[record] for record in earlier]))
 
-    async def _fetch(self, record: int) -> Piece:
-        """The piece that holds a record."""
-        cursor = await self._conn.execute(SQL.async_action_piece_get, {**self._key, "record": record}, binary=True)
-        row = await cursor.fetchone()
-        if row is None or record >= row.first_record + row.records:
-            raise PayloadMissing(f"Action {self._claim.id} has no payload for record {record}")
-        bodies = msgspec.json.decode(row.body, type=list[msgspec.Raw])
-        return Piece(row.first_record, row.first_record + row.records, [bytes(body) for body in bodies])
-
-    def _batch(self, first: int, limit: int, piece: Piece) -> Batch:
-        return Batch(first, piece.bodies[first - piece.first :][:limit])
-
-    # ---- the portion behind it ----
-
-    async def _plan(self, work: Batch) -> Any:
-        prepared, self._prepared = self._prepared, None
-        if prepared is not None and prepared.work is work:
-            return prepared.plan
-        return await super()._plan(work)
-
-    async def _look_ahead(self, plan: Any, work: Batch, attempt: int) -> None:
-        self._drop_ahead()
-        first = work.first_record + len(work)
-        # not behind a plan that was overtaken: it may be so again
-        if self._aside is None or attempt or self._claim.dry_run or first >= self._claim.records_total:
-            return
-        if isinstance(self._job, AheadJob):
-            read_at = time.monotonic()
-            piece = self._piece if first < self._piece.end else await self._fetch(first)
-            following = self._batch(first, self._claim.portion_records, piece)
-            # what is wrong with those records is found when it is their turn
-            with contextlib.suppress(RecordError, pg.DataError, pg.ProgramLimitExceeded):
-                ahead = await self._job.read_ahead(self._conn, self._claim.project, plan, following)
-                if ahead is not None:
-                    self._ahead = (ahead, following, piece, read_at)
-
-    def _drop_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead[0].drop()
-            self._ahead = None
-
-    async def _write_data(self, plan: Any) -> None:
-        if self._ahead is None:
-            await super()._write_data(plan)
-        else:
-            job = cast("AheadJob", self._job)
-            await job.write(self._conn, self._claim.project, plan, self._ahead[0])
+    async def attempt(self, work: Batch) -> bool:
+        if not self._claim.dry_run:
+            return await super().attempt(work)
+        try:
+            return await asyncio.wait_for(super().attempt(work), self._settings.worker_statement_ms / 1000)
+        except TimeoutError:
+            # beyond the next limit the link would be cut, and a smaller portion would plan what was before it again
+            numbered = enumerate(work.bodies, work.first_record)
+            failures = [Failure(no, self._source_id(body), REASON_DRY_RUN_TOO_LONG, body) for no, body in numbered]
+            return await self.record(Outcome(0, failures))
 
     async def fail_first(self, work: Batch, reason: str) -> bool:
         body = work.bodies[0]
         return await self.record(Outcome(0, [Failure(work.first_record, self._source_id(body), reason, body)]))
 
     async def _conclude(self, after: Claim, outcome: Outcome) -> None:
-        """Delete the piece that is used up; a dry run, which is planned from all of them, keeps them to its end."""
-        end = after.records_total if self._claim.dry_run else self._piece.end
-        if outcome.records and after.records_next == end and not self._settings.payload_days:
-            await self._conn.execute(SQL.async_action_pieces_delete, {**self._key, "first_record": self._piece.first})
+        """Delete pieces that are used up; a dry run, which is planned from all of them, keeps them to its end."""
+        kept = self._settings.payload_days or (self._claim.dry_run and after.records_next < after.records_total)
+        if outcome.records and not kept:
+            used = {**self._key, "records_next": after.records_next}
+            await self._conn.execute(SQL.async_action_pieces_delete, used)
 
     def _next_size(self, records: int, elapsed_ms: float) -> int:
         # a dry run plans all that came before again: small portions would never end
@@ -437,7 +319,7 @@ class PayloadPortion(Portion[Batch]):
 
     def _next_size_max(self, records: int) -> int:
         # a portion that was cut at the end of a piece says little: the next may be as large as this one might have been
-        cut = self._claim.records_next + records == self._piece.end
+        cut = self._claim.records_next + records == self._stock.end
         return max(2 * records, self._claim.portion_records if cut else 1)
 
 

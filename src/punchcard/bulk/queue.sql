@@ -38,10 +38,14 @@ SELECT :project_id, :lane, clock_timestamp()
 SELECT id, type, seq, records_total, records_next, records_done, records_failed, counts, portion_records,
        started_by, stops_alone, dry_run, cursor,
        CASE WHEN dry_run THEN records_total - records_next ELSE
-       (SELECT p.first_record + p.records - a.records_next FROM async_action_pieces AS p
-         WHERE p.project_id = :project_id AND p.action_id = a.id AND p.first_record <= a.records_next
-         ORDER BY p.first_record DESC
-         LIMIT 1) END AS at_hand
+       (SELECT max(p.first_record + p.records) - a.records_next
+          FROM (SELECT first_record, records FROM async_action_pieces
+                 WHERE project_id = :project_id AND action_id = a.id
+                   AND first_record >= (SELECT max(first_record) FROM async_action_pieces
+                                         WHERE project_id = :project_id AND action_id = a.id
+                                           AND first_record <= a.records_next)
+                 ORDER BY first_record
+                 LIMIT 3) AS p) END AS at_hand
   FROM async_actions AS a
  WHERE project_id = :project_id AND lane = :lane AND finished_at IS NULL
    AND seq = coalesce(
@@ -69,17 +73,19 @@ UPDATE async_actions AS a
 UPDATE async_actions SET started_by = NULL, portion_records = :portion_records
  WHERE project_id = :project_id AND id = :id AND started_by = :started_by;
 
--- name: async_action_piece_get
--- The piece that holds a record.
+-- name: async_action_pieces_get
+-- The piece that holds a record, and at most two behind it, as far as they have records before :limit.
 SELECT first_record, records, body FROM async_action_pieces
- WHERE project_id = :project_id AND action_id = :id AND first_record <= :record
- ORDER BY first_record DESC
- LIMIT 1;
+ WHERE project_id = :project_id AND action_id = :id AND first_record < :limit
+   AND first_record >= (SELECT max(first_record) FROM async_action_pieces
+                         WHERE project_id = :project_id AND action_id = :id AND first_record <= :record)
+ ORDER BY first_record
+ LIMIT 3;
 
 -- name: async_action_pieces_delete!
--- The piece that was processed, and those before it that another setting, or a dry run, had kept.
+-- The pieces of which every record was processed.
 DELETE FROM async_action_pieces
- WHERE project_id = :project_id AND action_id = :id AND first_record <= :first_record;
+ WHERE project_id = :project_id AND action_id = :id AND first_record + records <= :records_next;
 
 -- name: async_action_failures_records
 -- Which records of a dry run have failed.

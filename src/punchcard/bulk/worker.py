@@ -20,7 +20,7 @@ from psycopg import errors as pg
 from punchcard import ids, log
 from punchcard.bulk import lanes, signals
 from punchcard.bulk.jobs import Job
-from punchcard.bulk.portions import Aside, LaneLost, run_portion
+from punchcard.bulk.portions import LaneLost, run_portion
 from punchcard.bulk.retention import Sweeper
 from punchcard.db import statements
 from punchcard.db.database import Conn, connect, deadline, session_limits
@@ -33,6 +33,7 @@ BACKOFF_MAX_S = 15.0
 # beyond what PostgreSQL allows a portion's statements: then the link itself is dead
 PORTION_LINK_MARGIN_S = 10.0
 SESSION_STATEMENT_S = 10.0
+PORTION_WORK_MEM_KB = 32 * 1024
 
 logger = log.get(__name__)
 
@@ -60,7 +61,6 @@ class Worker:
         self._dsn, self._jobs, self._settings = dsn, jobs, settings
         self.id = ids.new("worker")
         self._numbers = itertools.count()
-        self._aside = Aside()
         self._conn: Conn | None = None
         self._starter = lanes.Starter(self.id, "", settings.worker_silent_ms)
         self._unwithdrawn: dict[str, Any] | None = None
@@ -153,7 +153,7 @@ class Worker:
             "portion_records": claim.portion_records,
         }
         try:
-            finished = await run_portion(conn, claim, self._jobs, self._settings, self._aside)
+            finished = await run_portion(conn, claim, self._jobs, self._settings)
         except LaneLost:
             logger.warning("lane_lost")
             self._unwithdrawn = None
@@ -264,7 +264,7 @@ class Worker:
 
 
 def session_options(settings: Settings) -> dict[str, int]:
-    """What PostgreSQL ends by itself: statements, waits and links of a worker that is no longer there."""
+    """What PostgreSQL ends by itself for a worker that is gone: statements, waits and links; and its memory."""
     return {
         **session_limits(
             statement_ms=settings.worker_statement_ms,
@@ -273,4 +273,6 @@ def session_options(settings: Settings) -> dict[str, int]:
             link_ms=settings.worker_silent_ms,
         ),
         "idle_session_timeout": settings.worker_silent_ms,
+        # what a portion sends as arrays fits, and is not spilled to disk on the way
+        "work_mem": PORTION_WORK_MEM_KB,
     }

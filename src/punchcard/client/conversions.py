@@ -4,14 +4,16 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
-from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from punchcard.client.mapping import MappingInvalid, Numbers
 from punchcard.errors import PunchcardError
 
 AMOUNT_MAX = 2**53 - 1
-_CACHED_MAX = 10_000
+# of one column; with the longest texts about 2 MB
+_REMEMBERED_MAX = 10_000
+_REMEMBERED_LENGTH_MAX = 100
 _DIRECTIVES = re.compile(r"%(.)")
 _OF_A_TIME = frozenset("HIMSfpXcT")
 # only what means the same in every language and on every system
@@ -22,6 +24,22 @@ _APOSTROPHE = re.compile(r"'(?=[0-9+\-=@])")
 
 class CellInvalid(PunchcardError):
     """A text that is not what its column should hold."""
+
+
+class Remembered(dict[str, Any]):
+    """A function of a text: `remembered[text]`. Columns repeat themselves, so what it gave for a text is kept."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, text: str) -> Any:
+        made = self._make(text)
+        if len(text) <= _REMEMBERED_LENGTH_MAX:
+            if len(self) == _REMEMBERED_MAX:
+                self.clear()
+            self[text] = made
+        return made
 
 
 def without_apostrophe(text: str) -> str:
@@ -44,10 +62,8 @@ class NumberReader:
         self._form = re.compile(rf"([+-]?)((?:[0-9]+{grouped})?)(?:{decimal}([0-9]*))?")
         signs = "|".join(re.escape(sign) for sign in sorted(numbers.signs, key=len, reverse=True) if sign)
         self._sign = re.compile(rf"^([+-]?)\s*(?:{signs})\s*|\s*(?:{signs})$") if signs else None
-        self.decimal = lru_cache(_CACHED_MAX)(self._decimal)
-        self.amount = lru_cache(_CACHED_MAX)(self._amount)
 
-    def _decimal(self, text: str) -> Decimal:
+    def decimal(self, text: str) -> Decimal:
         """The number that a text writes."""
         bare = self._sign.sub(r"\1", text, count=1) if self._sign else text
         found = self._form.fullmatch(bare)
@@ -62,7 +78,7 @@ class NumberReader:
             raise CellInvalid(f"is no whole number: {text!r}")
         return whole
 
-    def _amount(self, text: str) -> tuple[int, bool]:
+    def amount(self, text: str) -> tuple[int, bool]:
         """An amount in the smallest unit of the currency, and whether it had to be rounded (half up)."""
         assert self.digits is not None, "checked when the mapping was compiled"
         exact = self.decimal(text).scaleb(self.digits)
@@ -103,7 +119,6 @@ def date_reader(date: str | list[str], zone: str | None, where: str) -> Callable
     except (KeyError, ValueError, OSError):
         raise MappingInvalid(f"{where}.zone: there is no time zone {zone!r}") from None
 
-    @lru_cache(_CACHED_MAX)
     def read(text: str) -> str:
         for form in forms:
             try:

@@ -16,7 +16,7 @@ import msgspec
 from punchcard.client import csv_rows
 from punchcard.client.conversions import AMOUNT_MAX, CellInvalid
 from punchcard.client.csv_rows import BadRow, CsvRow
-from punchcard.client.fields import Fields, Row, columns_of
+from punchcard.client.fields import Fields, Row, Test, columns_of
 from punchcard.client.inputs import Order, Tally, Unreadable
 from punchcard.client.mapping import Mapping
 from punchcard.client.sorting import Ended, Sorter
@@ -30,6 +30,7 @@ CANCELLATION = "line of a canceled order"
 BROKEN_ORDER = "line of an order that is held back as a whole"
 
 Keyed = tuple[str, CsvRow | None]
+SkipTest = tuple[str, Test]
 
 
 def orders(
@@ -81,6 +82,7 @@ class _Keys:
 
     def __init__(self, fields: Fields, mapping: Mapping, name: str, tally: Tally) -> None:
         self._fields = fields
+        self._alone = fields.key[0] if len(fields.key) == 1 else None
         self._continues = mapping.lines.empty_order == "continue"
         self._name = name
         self._tally = tally
@@ -109,21 +111,24 @@ class _Keys:
     def _key(self, row: CsvRow | BadRow, width: int, above: str | None) -> str | Unreadable:
         if isinstance(row, BadRow):
             return Unreadable(f"{self._name}:{row.line}", row.reason)
-        place = _place(self._name, row.first, row.last)
-        if len(row.cells) != width:
-            return Unreadable(place, f"the line has {len(row.cells)} columns, the header {width}")
-        if not self._fields.key:
-            return str(row.first)
-        parts = [row.cells[index] for index in self._fields.key]
+        cells = row.cells
+        if len(cells) != width:
+            return self._unreadable(row, f"the line has {len(cells)} columns, the header {width}")
+        if self._alone is not None and (key := cells[self._alone]):
+            return key
+        parts = [cells[index] for index in self._fields.key]
         if all(parts):
-            return parts[0] if len(parts) == 1 else "\x1f".join(parts)
+            return "\x1f".join(parts) if parts else str(row.first)
         columns = " or ".join(self._fields.name(index) for index in self._fields.key)
         if any(parts) or not self._continues:
-            return Unreadable(place, f"{columns} is missing")
-        return above or Unreadable(place, f"{columns} is missing, and there is no order above to continue")
+            return self._unreadable(row, f"{columns} is missing")
+        return above or self._unreadable(row, f"{columns} is missing, and there is no order above to continue")
+
+    def _unreadable(self, row: CsvRow, reason: str) -> Unreadable:
+        return Unreadable(_place(self._name, row.first, row.last), reason)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Open:
     """An order of which more lines may follow."""
 
@@ -133,8 +138,10 @@ class _Open:
     first: int
     last: int
     same: list[str]
-    # per rule that skips whole orders: whether every line so far is so
-    all_skipped: list[bool]
+    # what its latest line had in `Fields.shared`
+    shared: Any
+    # the rules that skip whole orders and hold for every line so far
+    whole: list[SkipTest]
     canceled: bool = False
     items: list[dict[str, Any]] = field(default_factory=list)
     lines: int = 0
@@ -154,13 +161,18 @@ class _Book:
         self._ended = ended
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._named: OrderedDict[str, None] = OrderedDict()
+        self._found: list[Order | Unreadable] = []
+        self._encode = msgspec.json.Encoder().encode
+        self._split = mapping.split
+        self._interleaved = mapping.lines.interleaved
         self._leaves_out = mapping.lines.bad_line == "leave-out"
+        self._turns = mapping.cancellations is not None and mapping.cancellations.negative_quantities
         self._whole = [(rule.reason, test) for rule, test in fields.skips if rule.whole_order]
         self._skips = [(rule.reason, test) for rule, test in fields.skips if not rule.whole_order]
-        self._once = [
-            name
-            for name in ("product", "sku")
-            if (table := getattr(mapping.item, name, None)) is not None and table.once
+        self._kinds = [
+            (kind, f"{kind}_id", table.once)
+            for kind in ("product", "sku")
+            if (table := getattr(mapping.item, kind, None)) is not None
         ]
 
     def read(self, keyed: Iterator[Keyed | Unreadable]) -> Iterator[Order | Unreadable]:
@@ -168,43 +180,49 @@ class _Book:
         for each in keyed:
             if isinstance(each, Unreadable):
                 yield each
-            elif each[1] is None:
-                if (order := self._open.get(each[0])) and not self._leaves_out:
-                    order.held_back = True
-            else:
-                yield from self._add(each[0], each[1])
+                continue
+            key, row = each
+            if row is not None:
+                self._add(key, row)
+            elif (order := self._open.get(key)) and not self._leaves_out:
+                order.held_back = True
+            if self._found:
+                yield from self._found
+                self._found.clear()
         while self._open:
-            yield from self._write(self._open.popitem(last=False)[1])
+            self._write(self._open.popitem(last=False)[1])
+        yield from self._found
 
     # ---- lines ----
 
-    def _add(self, key: str, row: CsvRow) -> Iterator[Order | Unreadable]:
-        """Put a line into its order; yields what is finished by it."""
+    def _add(self, key: str, row: CsvRow) -> None:
+        """Put a line into its order; what is finished by it is put into `_found`."""
         try:
             reason = self._skipped(row.cells)
             order = self._open.get(key)
             if reason is not None and (order or self._leaves_out or self._ended.find(key)):
                 self._tally.skipped[reason] += 1
                 return
-            if order and self._mapping.split and len(order.items) == ITEMS_MAX:
-                yield from self._write(self._open.pop(key))
+            if order and self._split and len(order.items) == ITEMS_MAX:
+                self._write(self._open.pop(key))
                 order = None
             if order is None:
                 order = self._begun(key, row)
-            elif self._leaves_out:
-                self._fields.order(row.cells)  # any line may be the first one that can be read
+            elif (shared := self._fields.shared(row.cells)) != order.shared:
+                self._check(order, row.cells)
+                order.shared = shared
             if reason is None:
                 self._put(order, row)
             else:  # the order's own columns may stand in this line only
                 self._tally.skipped[reason] += 1
         except CellInvalid as error:
             self._tally.unreadable += 1
-            yield Unreadable(_place(self._name, row.first, row.last), str(error))
+            self._found.append(Unreadable(_place(self._name, row.first, row.last), str(error)))
             self._lose(key, row)
         if key in self._open:
             self._open.move_to_end(key)
-        if len(self._open) > self._mapping.lines.interleaved:
-            yield from self._write(self._open.popitem(last=False)[1])
+        if len(self._open) > self._interleaved:
+            self._write(self._open.popitem(last=False)[1])
 
     def _skipped(self, cells: Row) -> str | None:
         for reason, test in self._skips:
@@ -220,35 +238,45 @@ class _Book:
                 del self._open[key]
             return
         if order is None:
-            order = self._open[key] = _Open(key, 0, {}, row.first, row.last, [], [False] * len(self._whole))
+            ended = self._ended.find(key)
+            part = ended[1] if ended else 0  # none is sent: the next one to be read has the number behind
+            order = self._open[key] = _Open(key, part, {}, row.first, row.last, [], None, [])
         order.held_back = True
 
     def _begun(self, key: str, row: CsvRow) -> _Open:
         """A new order. Raises `CellInvalid` if it goes on here after it had ended, and may not."""
         part = 1
         if self._fields.key and (ended := self._ended.find(key)):
-            if not self._mapping.split:
+            if not self._split:
                 raise CellInvalid(
                     f"the order {_shown(key)} goes on here after it ended in line {ended[0]:,}: what stands there was"
                     " read without this line. --sort puts the lines of an order together"
                 )
             part = ended[1] + 1
         cells, rounded = row.cells, self._fields.rounded
-        same = [cells[index] for index in self._fields.same]
-        order = _Open(key, part, self._fields.order(cells), row.first, row.last, same, [True] * len(self._whole))
+        made, same = self._fields.order(cells), [cells[index] for index in self._fields.same]
+        if part > 1 and "source_id" not in made:
+            raise CellInvalid(f"a further part of the order {_shown(key)} has no order.source_id to be told by")
+        order = _Open(key, part, made, row.first, row.last, same, self._fields.shared(cells), self._whole)
         order.canceled = self._fields.canceled is not None and self._fields.canceled(cells)
         order.rounded = self._fields.rounded - rounded
         self._open[key] = order
         return order
 
-    def _put(self, order: _Open, row: CsvRow) -> None:
-        cells, rounded = row.cells, self._fields.rounded
+    def _check(self, order: _Open, cells: Row) -> None:
+        """Look at what might be read from any line of an order, and at what must be the same in all of them."""
+        if self._leaves_out:
+            self._fields.order(cells)  # any line may be the first one that can be read
         if not order.held_back:
             for index, value in zip(self._fields.same, order.same, strict=True):
                 if cells[index] != value:
                     name = self._fields.name(index)
                     raise CellInvalid(f"another {name} than in the first line of {_shown(order.key)}")
+
+    def _put(self, order: _Open, row: CsvRow) -> None:
+        cells, rounded = row.cells, self._fields.rounded
         item = self._item(cells, canceled=order.canceled)
+        whole = order.whole and [rule for rule in order.whole if rule[1](cells)]
         order.last = row.last
         if item is None:
             self._tally.skipped[NO_QUANTITY] += 1
@@ -256,7 +284,7 @@ class _Book:
                 del self._open[order.key]
             return
         order.lines += 1
-        order.all_skipped = [so and test(cells) for so, (_, test) in zip(order.all_skipped, self._whole, strict=True)]
+        order.whole = whole
         order.rounded += self._fields.rounded - rounded
         if item and len(order.items) == ITEMS_MAX:
             order.too_long = order.held_back = True
@@ -268,12 +296,9 @@ class _Book:
         if self._fields.item is None:
             return {}
         item: dict[str, Any] = self._fields.item(cells) or {}
-        for kind in ("product", "sku"):
-            if kind in item and not _is_told(item, kind):
-                del item[kind]
         quantity = item.get("quantity")
         if quantity is not None:
-            if canceled and self._mapping.cancellations and self._mapping.cancellations.negative_quantities:
+            if canceled and self._turns:
                 quantity = item["quantity"] = -quantity
             if quantity <= 0:
                 if self._mapping.lines.negative_quantity == "skip":
@@ -288,7 +313,7 @@ class _Book:
 
     # ---- orders ----
 
-    def _write(self, order: _Open) -> Iterator[Order | Unreadable]:
+    def _write(self, order: _Open) -> None:
         if self._fields.key:
             self._ended.add(order.key, order.last, order.part)
         if not order.lines:
@@ -296,27 +321,26 @@ class _Book:
         place = _place(self._name, order.first, order.last)
         if order.too_long:
             self._tally.unreadable += order.lines
-            yield Unreadable(
-                place,
+            reason = (
                 f"the order {_shown(order.key)} has {order.lines:,} lines, and an order holds {ITEMS_MAX} items:"
-                " the table [split] in the mapping makes several orders of it",
+                " the table [split] in the mapping makes several orders of it"
             )
-        elif (reason := self._left_out(order)) is not None:
-            self._tally.skipped[reason] += order.lines
+            self._found.append(Unreadable(place, reason))
+        elif (left_out := self._left_out(order)) is not None:
+            self._tally.skipped[left_out] += order.lines
         else:
             self._tally.items += order.lines
             self._tally.rounded_prices += order.rounded
             made = self._made(order)
             self._tally.unnamed += made.get("id") is None and made.get("source_id") is None
-            yield Order(msgspec.json.encode(made), place)
+            self._found.append(Order(self._encode(made), place))
 
     def _left_out(self, order: _Open) -> str | None:
         """Why none of an order's lines are imported, or None."""
         if order.held_back:
             return BROKEN_ORDER
-        for so, (reason, _) in zip(order.all_skipped, self._whole, strict=True):
-            if so:
-                return reason
+        if order.whole:
+            return order.whole[0][0]
         if order.canceled and self._mapping.cancellations and self._mapping.cancellations.do == "skip":
             return CANCELLATION
         return None
@@ -325,34 +349,33 @@ class _Book:
         made = order.order
         if order.canceled:
             made["status"] = "CANCELED"
-        if items := [self._named_once(item) for item in order.items if item]:
+        if items := [item for item in map(self._told, order.items) if item]:
             made["items"] = items
-        if order.part > 1 and self._mapping.split:
-            split, whole = self._mapping.split, made["source_id"]
+        if order.part > 1 and self._split:
+            split, whole = self._split, made["source_id"]
             made["source_id"] = f"{whole}-{order.part}"
             made["metadata"] = (made.get("metadata") or {}) | {split.of: whole, split.part: order.part}
         return made
 
-    def _named_once(self, item: dict[str, Any]) -> dict[str, Any]:
-        """The item without a product or SKU that was sent before and is to be sent once."""
-        for kind in self._once:
+    def _told(self, item: dict[str, Any]) -> dict[str, Any]:
+        """The item without a product or SKU that no id tells, which would be another one each time, and without one
+        that was sent before and is to be sent once.
+        """
+        for kind, kind_id, once in self._kinds:
             thing = item.get(kind)
-            key = thing and (thing.get("source_id") or thing.get("id") or item.get("source_id"))
-            if not key:
+            if thing is None:
                 continue
-            if (named := f"{kind} {key}") in self._named:
+            key = thing.get("source_id") or thing.get("id") or item.get("source_id")
+            if not key and not item.get(kind_id):
                 del item[kind]
-            else:
+            elif key and once:
+                if (named := f"{kind} {key}") in self._named:
+                    del item[kind]
+                    continue
                 self._named[named] = None
                 if len(self._named) > NAMED_MAX:
                     self._named.popitem(last=False)
         return item
-
-
-def _is_told(item: dict[str, Any], kind: str) -> bool:
-    """Whether an id tells the product or SKU of an item: one with a name alone would be another one each time."""
-    thing = item[kind]
-    return any((thing.get("source_id"), thing.get("id"), item.get("source_id"), item.get(f"{kind}_id")))
 
 
 def _place(name: str, first: int, last: int) -> str:

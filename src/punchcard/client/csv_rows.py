@@ -9,8 +9,9 @@ import csv
 import io
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Self
+
+import msgspec
 
 from punchcard.client.conversions import without_apostrophe
 from punchcard.client.inputs import lines
@@ -19,9 +20,11 @@ from punchcard.client.mapping import Csv, MappingInvalid
 LINE_BYTES_MAX = 64 * 1024
 ROW_LINES_MAX = 200
 
+# None stands for a line that is too long
+Numbered = tuple[int, bytes | None]
 
-@dataclass(frozen=True, slots=True)
-class CsvRow:
+
+class CsvRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The trimmed cells of one row, and the lines of the file that it takes; counted from 1."""
 
     first: int
@@ -29,8 +32,7 @@ class CsvRow:
     cells: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
+class BadRow(msgspec.Struct, frozen=True):
     """Lines that are no row of this file."""
 
     line: int
@@ -56,61 +58,81 @@ def check(dialect: Csv) -> None:
 
 def rows(stream: BinaryIO | io.BufferedIOBase, dialect: Csv) -> Iterator[CsvRow | BadRow]:
     """All rows but the blank ones, the header included. The number of cells is not looked at."""
-    for first, last, text in _records(stream, dialect):
-        if text is None:
+    numbered = _Lines(stream)
+    quoted = _Quoted(numbered, dialect)
+    for first, line in numbered:
+        if line is None:
             yield BadRow(first, f"the line is longer than {LINE_BYTES_MAX:,} bytes")
             continue
+        last = first
         try:
-            decoded = text.decode(dialect.encoding)
-            cells = next(
-                csv.reader(
-                    decoded.splitlines(keepends=True) if last > first else [decoded],
-                    delimiter=dialect.delimiter,
-                    quotechar=dialect.quote,
-                    strict=True,
-                ),
-                [],
-            )
+            text = line.decode(dialect.encoding)
+            if dialect.quote in text or "\r" in text or "\n" in text:
+                cells, last = quoted.row(first, text)
+            else:  # most lines; the csv module would take several times as long
+                cells = text.split(dialect.delimiter)
         except UnicodeDecodeError:
             yield BadRow(first, f"not {dialect.encoding.upper()}")
             continue
         except csv.Error as error:
             yield BadRow(first, _explained(error, dialect))
             continue
-        if not decoded.strip():
+        if not text.strip():
             continue
-        cells = [cell.strip() for cell in cells]
+        cells = list(map(str.strip, cells))
         if dialect.strip_apostrophes:
             cells = [without_apostrophe(cell) for cell in cells]
         yield CsvRow(first, last, cells)
 
 
-def _records(stream: BinaryIO | io.BufferedIOBase, dialect: Csv) -> Iterator[tuple[int, int, bytes | None]]:
-    """First line, last line and bytes of each row; None for one with a line that is too long."""
-    quote = dialect.quote.encode()
-    numbered = enumerate(lines(stream, LINE_BYTES_MAX), 1)
-    again: deque[tuple[int, bytes | None]] = deque()
-    while (begin := again.popleft() if again else next(numbered, None)) is not None:
-        first, line = begin
-        if line is None or not dialect.quoted_line_breaks or line.count(quote) % 2 == 0:
-            yield first, first, line
-            continue
-        taken = [begin]
-        size = len(line)
-        while len(taken) < ROW_LINES_MAX and size <= LINE_BYTES_MAX:
-            following = again.popleft() if again else next(numbered, None)
-            if following is None or following[1] is None:
-                taken += [following] if following else []
-                break
+class _Lines:
+    """The lines of a stream with their numbers. Those that were taken for a part of a row can be put back."""
+
+    def __init__(self, stream: BinaryIO | io.BufferedIOBase) -> None:
+        self._numbered = enumerate(lines(stream, LINE_BYTES_MAX), 1)
+        self._again: deque[Numbered] = deque()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Numbered:
+        return self._again.popleft() if self._again else next(self._numbered)
+
+    def put_back(self, taken: list[Numbered]) -> None:
+        self._again.extendleft(reversed(taken))
+
+
+class _Quoted:
+    """Reads rows with quotes, which may go over several lines: the csv module says where they end."""
+
+    def __init__(self, numbered: _Lines, dialect: Csv) -> None:
+        self._numbered = numbered
+        self._encoding = dialect.encoding
+        self._breaks = dialect.quoted_line_breaks
+        self._form = csv.reader([], delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True).dialect
+
+    def row(self, first: int, text: str) -> tuple[list[str], int]:
+        """The cells of the row that begins with a line, and its last line. A row in error takes its first line only."""
+        taken: list[Numbered] = []
+        try:
+            cells = next(csv.reader(self._fed(text, taken), self._form))
+        except (csv.Error, UnicodeDecodeError):
+            self._numbered.put_back(taken)
+            raise
+        return cells, first + len(taken)
+
+    def _fed(self, text: str, taken: list[Numbered]) -> Iterator[str]:
+        yield f"{text}\n"
+        size = len(text)
+        while self._breaks and len(taken) < ROW_LINES_MAX - 1 and size <= LINE_BYTES_MAX:
+            following = next(self._numbered, None)
+            if following is None:
+                return
             taken.append(following)
+            if following[1] is None:
+                return
             size += len(following[1])
-            if following[1].count(quote) % 2:
-                yield first, following[0], b"\n".join(part for _, part in taken if part is not None)
-                taken = []
-                break
-        if taken:  # the quote is never closed: its line alone, and the others once more
-            yield first, first, line
-            again.extendleft(reversed(taken[1:]))
+            yield f"{following[1].decode(self._encoding)}\n"
 
 
 def _explained(error: csv.Error, dialect: Csv) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from punchcard.client.conversions import CellInvalid, NumberReader, date_reader
+from punchcard.client.conversions import CellInvalid, NumberReader, Remembered, date_reader
 from punchcard.client.mapping import Column, Condition, Conditions, Mapping, MappingInvalid, Value
 from punchcard.errors import PunchcardError
 
@@ -43,11 +43,14 @@ class Fields:
         self.rounded = 0
         self._header = header
         self._numbers = NumberReader(mapping.numbers)
+        self._asked: set[int] = set()
         lines = mapping.lines
         key = [lines.order] if isinstance(lines.order, str) else lines.order or []
         self.key = [self._index(name) for name in key]
         self.same = [self._index(name) for name in lines.same]
         self.order = self._object(mapping.order, "order")
+        # the cells that one line of an order may share with the next: equal ones need not be looked at again
+        self.shared = _cells(sorted(self._asked))
         self.item = self._object(mapping.item, "item") if mapping.item else None
         self.skips = [(rule, self._conditions(rule.when, f"skip[{n}].when")) for n, rule in enumerate(mapping.skip)]
         self.canceled: Test | None = None
@@ -55,7 +58,9 @@ class Fields:
             self.canceled = self._conditions(mapping.cancellations.when, "cancellations.when")
 
     def _index(self, name: str) -> int:
-        return self._header.index(name)
+        index = self._header.index(name)
+        self._asked.add(index)
+        return index
 
     def _has(self, value: Any) -> bool:
         """False for an optional column that is not there."""
@@ -75,17 +80,18 @@ class Fields:
         named = {name: value for name, value in named.items() if value is not None and self._has(value)}
         constants = {name: _constant(value, f"{where}.{name}") for name, value in named.items() if _is_constant(value)}
         getters = [(n, self._getter(value, where, n)) for n, value in named.items() if n not in constants]
-        if where == "order":
-            return lambda row: constants | _present(row, getters)
         needed = _needed(set(named), where)
-        if where.endswith(".metadata"):
-            return lambda row: (constants | _present(row, getters)) or None
+        telling = needed - constants.keys()
+        fewest = 0 if where == "order" else 1 if where.endswith(".metadata") else len(constants) + 1
 
         def make(row: Row) -> dict[str, Any] | None:
-            present = _present(row, getters)
-            if not present or (needed and needed.isdisjoint(present)):
+            made = constants.copy()
+            for name, get in getters:
+                if (value := get(row)) is not None:
+                    made[name] = value
+            if len(made) < fewest or (needed and telling.isdisjoint(made)):
                 return None
-            return constants | present
+            return made
 
         return make
 
@@ -102,35 +108,22 @@ class Fields:
         column = Column(column=value) if isinstance(value, str) else value
         if column.constant is not None:
             raise MappingInvalid(f"{where}: has both a column and a constant")
-        text = self._text(column)
         convert = self._conversion(column, where, field)
-        name = " ".join(_names(column))
+        get = _getter([self._index(name) for name in _names(column)], column, convert)
+        return self._counting(get) if convert == self._numbers.amount else get
 
-        def get(row: Row) -> Any:
-            found = text(row)
-            if not found and not (column.values and "" in column.values):
-                if column.required:
-                    raise CellInvalid(f"{name} is missing")
+    def _counting(self, get: Getter) -> Getter:
+        """The amounts of a getter that gives them with whether they were rounded."""
+
+        def amount(row: Row) -> int | None:
+            found = get(row)
+            if found is None:
                 return None
-            try:
-                return convert(found) if convert else found
-            except CellInvalid as error:
-                raise CellInvalid(f"{name} {error}") from None
+            units: int = found[0]
+            self.rounded += found[1]
+            return units
 
-        return get
-
-    def _text(self, column: Column) -> Getter:
-        indexes = [self._index(name) for name in _names(column)]
-        prefix, suffix = column.remove_prefix, column.remove_suffix
-        if len(indexes) == 1 and not prefix and not suffix:
-            only = indexes[0]
-            return lambda row: row[only]
-
-        def text(row: Row) -> str:
-            joined = " ".join(row[index] for index in indexes if row[index])
-            return joined.removeprefix(prefix).removesuffix(suffix).strip()
-
-        return text
+        return amount
 
     def _conversion(self, column: Column, where: str, field: str | None) -> Callable[[str], Any] | None:
         kind = column.type or ("amount" if field in _AMOUNTS else "integer" if field in _COUNTS else "text")
@@ -151,38 +144,44 @@ class Fields:
                 " (2 makes 1250 of 12.50; 0 if the file has the smallest unit)"
             )
         converters: dict[str, Callable[[str], Any] | None] = {
-            "amount": self._amount,
+            "amount": self._numbers.amount,
             "integer": self._numbers.integer,
             "number": self._numbers.number,
             "text": None,
         }
         return converters[kind]
 
-    def _amount(self, text: str) -> int:
-        units, rounded = self._numbers.amount(text)
-        self.rounded += rounded
-        return units
-
     # ---- conditions ----
 
     def _conditions(self, conditions: Conditions, where: str) -> Test:
         if not conditions:
             raise MappingInvalid(f"{where}: names no column")
-        tests = [self._condition(name, each, f"{where}.{name}") for name, each in conditions.items()]
-        if len(tests) == 1:
-            return tests[0]
-        return lambda row: all(test(row) for test in tests)
+        tests = [
+            (self._index(name), Remembered(self._condition(name, each, f"{where}.{name}")))
+            for name, each in conditions.items()
+        ]
 
-    def _condition(self, name: str, condition: Condition, where: str) -> Test:
-        index, tests = self._index(name), _text_tests(condition)
+        if len(tests) == 1:
+            only, test_only = tests[0]
+            return lambda row: test_only[row[only]]
+
+        def test(row: Row) -> bool:
+            for index, holds in tests:  # noqa: SIM110 - a generator within all() takes twice as long
+                if not holds[row[index]]:
+                    return False
+            return True
+
+        return test
+
+    def _condition(self, name: str, condition: Condition, where: str) -> Callable[[str], bool]:
+        tests = _text_tests(condition)
         numeric = [
             (_COMPARISONS[name], bound) for name in _COMPARISONS if (bound := getattr(condition, name)) is not None
         ]
         if not tests and not numeric:
             raise MappingInvalid(f"{where}: says nothing")
 
-        def holds(row: Row) -> bool:
-            text = row[index]
+        def holds(text: str) -> bool:
             if not all(test(text) for test in tests):
                 return False
             try:
@@ -258,13 +257,32 @@ def _needed(named: set[str], where: str) -> frozenset[str]:
     return needed
 
 
-def _present(row: Row, getters: list[tuple[str, Getter]]) -> dict[str, Any]:
-    found = {}
-    for name, get in getters:
-        value = get(row)
-        if value is not None:
-            found[name] = value
-    return found
+def _cells(indexes: list[int]) -> Callable[[Row], Any]:
+    """Some cells, to be compared."""
+    return operator.itemgetter(*indexes) if indexes else lambda row: None
+
+
+def _getter(indexes: list[int], column: Column, convert: Callable[[str], Any] | None) -> Getter:
+    """Joins the cells and converts their text."""
+    values = Remembered(lambda text: _converted(text, column, convert))
+    if len(indexes) != 1:
+        return lambda row: values[" ".join(row[index] for index in indexes if row[index])]
+    [only] = indexes
+    if convert or column.required or column.remove_prefix or column.remove_suffix:
+        return lambda row: values[row[only]]
+    return lambda row: row[only] or None
+
+
+def _converted(text: str, column: Column, convert: Callable[[str], Any] | None) -> Any:
+    bare = text.removeprefix(column.remove_prefix).removesuffix(column.remove_suffix).strip()
+    if not bare and not (column.values and "" in column.values):
+        if column.required:
+            raise CellInvalid(f"{' '.join(_names(column))} is missing")
+        return None
+    try:
+        return convert(bare) if convert else bare
+    except CellInvalid as error:
+        raise CellInvalid(f"{' '.join(_names(column))} {error}") from None
 
 
 def _mapped(values: dict[str, str | int | bool], otherwise: Value | None) -> Callable[[str], Any]:

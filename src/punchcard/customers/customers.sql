@@ -4,7 +4,7 @@
 SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, name, description, email, phone, birthdate, birthday, address, metadata,
+       SELECT id, source_id, name, description, email, phone, birthdate, birthday, address::text, metadata::text,
               orders_total_amount, orders_total_count, orders_last_id, orders_last_amount, orders_last_date,
               xmin::text AS version
          FROM customers WHERE project_id = :project_id AND id = n.key
@@ -13,7 +13,7 @@ UNION ALL
 SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, name, description, email, phone, birthdate, birthday, address, metadata,
+       SELECT id, source_id, name, description, email, phone, birthdate, birthday, address::text, metadata::text,
               orders_total_amount, orders_total_count, orders_last_id, orders_last_amount, orders_last_date,
               xmin::text AS version
          FROM customers WHERE project_id = :project_id AND source_id = n.key
@@ -30,7 +30,7 @@ WITH locked AS MATERIALIZED (
             LIMIT 1
               FOR NO KEY UPDATE) AS found
 )
-SELECT count(*) AS same FROM locked WHERE same;
+SELECT count(*) FILTER (WHERE same) AS same FROM locked;
 
 -- name: customers_update!
 -- New values of existing customers, which are locked: there always is a conflict. As an insert, because that

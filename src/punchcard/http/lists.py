@@ -158,7 +158,10 @@ def _add(
 
 # ---- for the handlers --------------------------------------------------------------------------
 
-_ALSO = "An ISO 8601 date. Also as `filters[FIELD][conditions][$before]` or `[$after]`, and with `[0]`."
+_ALSO = (
+    "An ISO 8601 date, in UTC if it has no zone; the moment itself is left out."
+    " Also as `filters[FIELD][conditions][$before]` or `[$after]`, and with `[0]`."
+)
 # declared so that the description has them; their spellings are many, so they are read from the query itself
 CreatedBefore: TypeAlias = Annotated[str | None, QueryParameter(name="created_at[before]", description=_ALSO)]
 CreatedAfter: TypeAlias = Annotated[str | None, QueryParameter(name="created_at[after]", description=_ALSO)]
@@ -168,7 +171,9 @@ OrderedBefore: TypeAlias = Annotated[str | None, QueryParameter(name="ordered_at
 OrderedAfter: TypeAlias = Annotated[str | None, QueryParameter(name="ordered_at[after]", description=_ALSO)]
 Junction: TypeAlias = Annotated[
     str | None,
-    QueryParameter(name=_JUNCTION, description="`or`: one of the date filters is enough; else all must hold."),
+    QueryParameter(
+        name=_JUNCTION, description="`or`: one of the date filters is enough. `and`, the default: all must hold."
+    ),
 ]
 StartDate: TypeAlias = Annotated[
     str | None, Parameter(description="Only what was created at this ISO 8601 date or later.")

@@ -115,8 +115,46 @@ def same_json(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+# whoever reads a document again may have less of the stack left than who accepted it
+NESTING_MAX = 200
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+# one kind, so that each pass takes one level away
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+
+
+def is_nested_too_deeply(document: bytes) -> bool:
+    """Whether JSON is nested deeper than `NESTING_MAX` levels, told without decoding it."""
+    if document.count(b"[") + document.count(b"{") <= NESTING_MAX:
+        return False
+    brackets = _STRING.sub(b"", document).translate(_ONE_KIND, _NO_BRACKET)
+    for _ in range(NESTING_MAX):
+        # the innermost level falls away
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return False
+    return True
+
+
 METADATA_DEPTH_MAX = 32
 _INTEGER_MAX = 2**63 - 1
+
+
+_PLAIN = frozenset({str, bool, float, type(None)})
+
+
+def is_plain(metadata: dict[str, Any]) -> bool:
+    """Whether `check_metadata` can have nothing against it: a quick look, because nearly all metadata is plain."""
+    for value in metadata.values():
+        kind = value.__class__
+        if kind in _PLAIN or (kind is int and -_INTEGER_MAX <= value <= _INTEGER_MAX):
+            continue
+        if kind is not list:
+            return False
+        for element in value:
+            if element.__class__ not in _PLAIN:
+                return False
+    return True
 
 
 def check_metadata(metadata: dict[str, Any] | None, path: str) -> None:

@@ -126,7 +126,10 @@ async def _write(conn: Conn, project: str, schemas: Sequence[Schema]) -> None:
 
 @get("/v1/metadata-schemas", operation_id="list-metadata-schemas", tags=["Metadata Schemas"])
 async def get_metadata_schemas(request: Request, project: str) -> MetadataSchemaList:  # type: ignore[type-arg]
-    """List metadata schemas, removed definitions included."""
+    """List metadata schemas.
+
+    All schemas of the project, by the names of their resources. Removed definitions are included, as `deleted`.
+    """
     database: Database = request.app.state.database
     async with database.connection() as conn:
         return await list_schemas(conn, project)
@@ -134,7 +137,10 @@ async def get_metadata_schemas(request: Request, project: str) -> MetadataSchema
 
 @get("/v1/metadata-schemas/{resource:str}", operation_id="get-metadata-schema", tags=["Metadata Schemas"])
 async def get_metadata_schema(request: Request, project: str, resource: str) -> MetadataSchema:  # type: ignore[type-arg]
-    """Get the metadata schema of a resource, such as order or customer, or of a nested object by its name."""
+    """Get a metadata schema.
+
+    By the name of its resource, such as `order` or `customer`, or of a nested object.
+    """
     database: Database = request.app.state.database
     async with database.connection() as conn:
         return await get_schema(conn, project, resource)

@@ -37,11 +37,20 @@ def order_amounts(
     The items' sum wins over the amount sent when every item has an amount; discounts are kept as sent,
     and only the total stops at 0. Raises `RecordError` for sums beyond 2^53-1.
     """
-    known = [amount for amount in amounts if amount is not None]
-    items_amount = _bounded(sum(known), ".amount") if amounts and len(known) == len(amounts) else None
-    amount = next(value for value in (items_amount, sent, _bounded(sum(known), ".amount")) if value is not None)
-    given = [value for value in discounts if value is not None]
-    items_discount = _bounded(sum(given), ".items_discount_amount") if given else None
+    summed, complete = 0, bool(amounts)
+    for amount in amounts:
+        if amount is None:
+            complete = False
+        else:
+            summed += amount
+    items_amount = _bounded(summed, ".amount") if complete else None
+    amount = items_amount if items_amount is not None else sent if sent is not None else _bounded(summed, ".amount")
+    items_discount = None
+    for value in discounts:
+        if value is not None:
+            items_discount = value + (items_discount or 0)
+    if items_discount is not None:
+        _bounded(items_discount, ".items_discount_amount")
     return OrderAmounts(amount, total(amount, discount, items_discount), items_amount, items_discount)
 
 

@@ -6,7 +6,9 @@ repeats it from the start or not at all. Nothing here writes events: what hangs 
 """
 
 import asyncio
+import contextlib
 import functools
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
@@ -16,8 +18,8 @@ from litestar.params import Parameter
 from msgspec import Raw, Struct
 
 from punchcard.bulk import async_actions
-from punchcard.bulk.async_actions import PIECE_BYTES_MAX, Flag, Record, Scheduled
-from punchcard.bulk.jobs import Ahead, Batch, Failure, Lane, Outcome, Part, StaleRead
+from punchcard.bulk.async_actions import Flag, Record, Scheduled
+from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome, Part, StaleRead
 from punchcard.customers import customers
 from punchcard.db.database import Conn
 from punchcard.errors import InvalidPayload, RecordError
@@ -43,11 +45,10 @@ EXAMPLE = [
         "metadata": {"ordered_at": "2024-05-04"},
     }
 ]
-FIRST_PORTION_RECORDS = 1000
+# a whole request, if its orders are not large: new customers are then written once, with all that they bought in it
+FIRST_PORTION_RECORDS = 2000
 # how many orders are applied before other tasks of the worker get their turn: half a millisecond
 ORDERS_AT_A_STRETCH = 16
-# a plan that knows more rows than this is not gone on with: they are held in memory
-KNOWN_AHEAD_MAX = 20_000
 # what becomes of an order that goes in
 EFFECTS = ("created", "updated", "unchanged")
 # further counts of a result
@@ -59,6 +60,11 @@ TOUCHED = ("customers_created", "customers_updated", "products_created", "produc
 ORDER_VALUES_MAX = 500_000
 ORDER_WIDE_BYTES_MAX = 12 * 1024 * 1024
 _LARGE_BYTES = 1024 * 1024
+
+# how much is decoded before other requests get their turn
+BYTES_AT_A_STRETCH = 64 * 1024
+# A body of at most so many bytes is checked while it is being stored, since both take about as long.
+STORED_UNCHECKED_BYTES_MAX = 4 * 1024 * 1024
 
 # beside the event loop, since a hostile body takes seconds. Two, and not as many as there are bodies, because
 # each takes memory; not one, because small bodies need not wait for the large one whose turn it is
@@ -73,15 +79,32 @@ _ABSENT = Raw(b"")
 
 
 def read_orders(body: bytes, *, orders_max: int) -> list[Record]:
-    """The orders of an import request, as JSON each. Raises `InvalidPayload` with the path of the first shape error.
-
-    The array is split before anything is decoded: a body of millions of empty orders is refused in milliseconds.
-    """
+    """The orders of an import request, as JSON each. Raises `InvalidPayload` with the path of the first shape error."""
     nul = b"\\u0000" in body
-    return [_checked(raw, index, nul=nul) for index, raw in enumerate(_split(body, orders_max))]
+    return [_checked(raw, index, nul=nul) for index, raw in enumerate(split(body, orders_max))]
 
 
-def _split(body: bytes, orders_max: int) -> list[Raw]:
+async def check_orders(records: Sequence[Raw], *, nul: bool) -> None:
+    """Check orders while they are being stored, and give way to that every now and then.
+
+    Raises `InvalidPayload` as `read_orders` does, and `Rewritten` where an order has to be stored otherwise than sent.
+    """
+    at_a_stretch = 0
+    for index, raw in enumerate(records):
+        if _checked(raw, index, nul=nul) is not raw:
+            raise Rewritten
+        at_a_stretch += len(raw)
+        if at_a_stretch > BYTES_AT_A_STRETCH:
+            await asyncio.sleep(0)
+            at_a_stretch = 0
+
+
+class Rewritten(Exception):
+    """An order is not stored as it was sent: it has integers that are written as floats."""
+
+
+def split(body: bytes, orders_max: int) -> list[Raw]:
+    """The orders of a body, undecoded: a body of millions of empty orders is refused in milliseconds."""
     try:
         array = _array_decoder(orders_max).decode(body)
     except msgspec.ValidationError as error:
@@ -104,9 +127,11 @@ def _array_decoder(orders_max: int) -> "msgspec.json.Decoder[Any]":
 
 
 def _checked(raw: Raw, index: int, *, nul: bool) -> Record:
-    path = f".[{index}]"
-    if len(raw) > _LARGE_BYTES:
-        _refuse_inflatable(bytes(raw), path)
+    path, text = f".[{index}]", bytes(raw)
+    if len(text) > _LARGE_BYTES:
+        _refuse_inflatable(text, path)
+    if shapes.is_nested_too_deeply(text):
+        raise InvalidPayload(f"Property {path} is nested deeper than {shapes.NESTING_MAX} levels")
     try:
         order = _decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -138,6 +163,32 @@ def _with_integral_floats(raw: Raw, error: Exception, path: str) -> tuple[bytes,
 
 def _check_storable(order: OrderIn, path: str, *, nul: bool) -> None:
     """Refuse what is JSON and yet cannot be stored; NUL characters are only looked for where there may be any."""
+    if not _is_plain(order):
+        _check_metadata(order, path)
+    if nul and shapes.holds_nul(msgspec.json.encode(order)):
+        shapes.refuse_nul(msgspec.to_builtins(order), path)
+
+
+def _is_plain(order: OrderIn) -> bool:
+    """Whether no metadata of the order needs a closer look."""
+    plain = shapes.is_plain
+    if order.metadata and not plain(order.metadata):
+        return False
+    for person in (order.customer, order.referrer):
+        if person is not None and person.metadata and not plain(person.metadata):
+            return False
+    for item in order.items or ():
+        if item.metadata and not plain(item.metadata):
+            return False
+        product, sku = item.product, item.sku
+        if product is not None and product.metadata and not plain(product.metadata):
+            return False
+        if sku is not None and sku.metadata and not plain(sku.metadata):
+            return False
+    return True
+
+
+def _check_metadata(order: OrderIn, path: str) -> None:
     shapes.check_metadata(order.metadata, f"{path}.metadata")
     for role in ("customer", "referrer"):
         person = getattr(order, role)
@@ -150,22 +201,21 @@ def _check_storable(order: OrderIn, path: str, *, nul: bool) -> None:
             shapes.check_metadata(item.product.metadata, f"{path}.items[{no}].product.metadata")
         if item.sku is not None:
             shapes.check_metadata(item.sku.metadata, f"{path}.items[{no}].sku.metadata")
-    if nul and shapes.holds_nul(msgspec.json.encode(order)):
-        shapes.refuse_nul(msgspec.to_builtins(order), path)
 
 
 @post("/v1/orders/import", status_code=200, operation_id="import-orders", tags=["Orders"])
 async def post_import(
     request: Request,  # type: ignore[type-arg]
     project: str,
-    dry_run: Annotated[Flag, Parameter(description="Check and count everything, and write nothing.")] = "false",
+    dry_run: Annotated[Flag, Parameter(description="`true`: check and count everything, and write nothing.")] = "false",
     idempotency_key: idempotency.KeyHeader = None,
 ) -> Response[Scheduled]:
     """Import historical orders.
 
     Up to 2,000 orders (a setting of the server) are accepted as one async action. Imports of a project run
-    one after another. Customers, referrers, and products and SKUs with `override` are upserted; the customers
-    concerned are placed into segments. No webhooks, no events, no order distributions, no points for paid orders.
+    one after another. An order that cannot go in is listed in the result and costs the others nothing. Customers,
+    referrers, and products and SKUs with `override` are upserted; the customers concerned are noted for their
+    segments. No webhooks, no events, no order distributions, no points for paid orders.
     """
     budget: BodyBudget = request.app.state.body_budget
     key = idempotency.checked(request, idempotency_key)
@@ -174,22 +224,33 @@ async def post_import(
         if (repeated := await once.repeated()) is not None:
             return repeated
         orders_max = request.app.state.settings.orders_per_import_max
-        records = await asyncio.get_running_loop().run_in_executor(
-            _readers, functools.partial(read_orders, body, orders_max=orders_max)
-        )
+        schedule = functools.partial(
+            async_actions.schedule, project=project, job=OrdersImport(), request_id=request_id_of(request),
+            dry_run=dry_run == "true",
+        )  # fmt: skip
 
-        async def accept(conn: Conn) -> Scheduled:
-            action_id = await async_actions.schedule(
-                conn,
-                project,
-                OrdersImport(),
-                records=records,
-                request_id=request_id_of(request),
-                dry_run=dry_run == "true",
-            )
-            return Scheduled(action_id)
+        async def accept_checked(conn: Conn) -> Scheduled:
+            return Scheduled(await schedule(conn, records=records))
 
-        answer = await once.take_effect(accept)
+        async def accept_meanwhile(conn: Conn) -> Scheduled:
+            """Check while PostgreSQL writes: what is refused is rolled back."""
+            checked = asyncio.create_task(check_orders(raws, nul=b"\\u0000" in body))
+            try:
+                return Scheduled(await schedule(conn, records=raws))
+            finally:
+                await checked
+
+        answer = None
+        if len(body) <= STORED_UNCHECKED_BYTES_MAX:
+            raws = split(body, orders_max)
+            # one that is large would hold everybody up while it is decoded
+            if all(len(raw) <= _LARGE_BYTES // 8 for raw in raws):
+                with contextlib.suppress(Rewritten):
+                    answer = await once.take_effect(accept_meanwhile)
+        if answer is None:
+            read = functools.partial(read_orders, body, orders_max=orders_max)
+            records = await asyncio.get_running_loop().run_in_executor(_readers, read)
+            answer = await once.take_effect(accept_checked)
     request.app.state.work_notifier.ask()
     return answer
 
@@ -224,7 +285,7 @@ class OrdersImport:
         """The source id of an order as it was sent."""
         try:
             return _decoder.decode(body).source_id
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return None
 
     async def plan(self, conn: Conn, project: str, batch: Batch) -> Plan:
@@ -232,25 +293,11 @@ class OrdersImport:
         planner = Planner()
         planner.judge_by(await metadata_schemas.load(conn, project))
         plan = Plan.empty(planner)
-        for part, own in batch.parts(PIECE_BYTES_MAX):
-            # of a dry run the earlier orders are applied and not counted
-            await _apply(await _read(conn, project, part, planner), plan if own else Plan.empty(planner))
+        if batch.earlier.bodies:
+            # of a dry run: applied, but not counted
+            await _apply(await _read(conn, project, batch.earlier, planner), Plan.empty(planner))
+        await _apply(await _read(conn, project, batch.own, planner), plan)
         return plan
-
-    async def read_ahead(self, conn: Conn, project: str, plan: Plan, batch: Batch) -> Ahead | None:
-        """Read what the next orders name beyond what the plan knows; none when it knows too much to go on with."""
-        if plan.planner.known > KNOWN_AHEAD_MAX:
-            return None
-        plan.planner.judge_by(await metadata_schemas.load(conn, project))
-        records = range(batch.first_record, batch.first_record + len(batch))
-        reading = await _read(conn, project, Part(records, batch.bodies), plan.planner)
-
-        async def compute() -> Plan:
-            following = Plan.empty(plan.planner)
-            await _apply(reading, following)
-            return following
-
-        return Ahead(compute)
 
     def outcome(self, plan: Plan) -> Outcome:
         """What becomes of the orders."""
@@ -260,17 +307,13 @@ class OrdersImport:
         """Lock what the plan would change, changed meanwhile or not."""
         await storage.lock(conn, project, storage.Changes.of(plan.planner))
 
-    async def write(self, conn: Conn, project: str, plan: Plan, ahead: Ahead | None = None) -> None:
+    async def write(self, conn: Conn, project: str, plan: Plan) -> None:
         """Write the plan. Locks in the one order: customers, products, SKUs, orders."""
         changes = storage.Changes.of(plan.planner)
         if not await storage.lock(conn, project, changes):
             raise StaleRead
-        writing = await storage.begin(conn, project, changes, plan.planner)
-        if ahead is not None and not writing.unsettled:
-            plan.planner.settle(writing.version)
-            ahead.start()
         if not changes.is_empty:
-            await storage.write(conn, project, changes, writing)
+            await storage.write(conn, project, changes, plan.planner)
             await inbox.append(conn, project, changes.concerned, cause=CAUSE)
 
     def result(
@@ -291,7 +334,7 @@ class OrdersImport:
 def _decoded(body: bytes) -> OrderIn:
     try:
         return _decoder.decode(body)
-    except msgspec.MsgspecError as error:  # accepted by another version of this program
+    except (msgspec.MsgspecError, RecursionError) as error:  # accepted by another version of this program
         raise RecordError(shapes.complaint(error)) from None
 
 
@@ -370,24 +413,9 @@ class _Named:
             items.add_named(order.items, self.catalogue)
         self.dates.append(None if order.metadata is None else order.metadata.get(self._date_key))
 
-    def forget_known(self, planner: Planner) -> None:
-        """Drop what the planner holds: it knows better than the tables what the orders so far have done to it."""
-        if not planner.known:
-            return
-        catalogued = self.catalogue
-        for by_id, by_source, table in (
-            (self.order_ids, self.order_sources, planner.orders),
-            (self.customer_ids, self.customer_sources, planner.customers),
-            (catalogued.product_ids, catalogued.product_source_ids, planner.products),
-            (catalogued.sku_ids, catalogued.sku_source_ids, planner.skus),
-        ):
-            by_id.difference_update({key for key in by_id if table.by_id(key)})
-            by_source.difference_update({key for key in by_source if table.by_source(key)})
-
 
 async def _learn(conn: Conn, project: str, named: _Named, planner: Planner) -> None:
     """Have the planner know everything stored that is named, with one query a table."""
-    named.forget_known(planner)
     stored = await storage.resolve(conn, project, ids=named.order_ids, source_ids=named.order_sources)
     theirs = {person for order in stored for person in (order.customer_id, order.referrer_id) if person}
     people = await customers.resolve(conn, project, ids=named.customer_ids | theirs, source_ids=named.customer_sources)

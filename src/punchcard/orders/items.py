@@ -104,6 +104,12 @@ class Shelf:
         """The SKU and the product an item names, after its overrides. Raises `RecordError` for unknown internal ids."""
         product_id, product_source = product_names(given)
         sku_id, sku_source = sku_names(given)
+        if sku_id is None and sku_source is None and product_id is None:
+            # most items are this one: a product by its source id
+            product = self.products.by_source(product_source)
+            if given.product is not None and given.product.override:
+                product = self._override_product(given.product, product, product_source)
+            return None, product
         sku = self._sku(sku_id, sku_source)
         product = self._product(product_id, product_source)
         if product is None and product_source is None and sku is not None:

@@ -6,7 +6,7 @@ SELECT found.*
  CROSS JOIN LATERAL (
        SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
               items_amount, items_discount_amount, sha256(convert_to(nullif(items::text, '[]'), 'UTF8')) AS items_digest,
-              metadata, ordered_at, created_at, xmin::text AS version
+              metadata::text, ordered_at, created_at, xmin::text AS version
          FROM orders WHERE project_id = :project_id AND id = n.key
         LIMIT 1) AS found
 UNION ALL
@@ -15,7 +15,7 @@ SELECT found.*
  CROSS JOIN LATERAL (
        SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
               items_amount, items_discount_amount, sha256(convert_to(nullif(items::text, '[]'), 'UTF8')) AS items_digest,
-              metadata, ordered_at, created_at, xmin::text AS version
+              metadata::text, ordered_at, created_at, xmin::text AS version
          FROM orders WHERE project_id = :project_id AND source_id = n.key
         LIMIT 1) AS found;
 
@@ -30,7 +30,7 @@ WITH locked AS MATERIALIZED (
             LIMIT 1
               FOR NO KEY UPDATE) AS found
 )
-SELECT count(*) AS same FROM locked WHERE same;
+SELECT count(*) FILTER (WHERE same) AS same FROM locked;
 
 -- name: orders_update!
 -- New values of existing orders. See customers_update.
@@ -68,9 +68,8 @@ SELECT c.customer_id, o.id, o.total_amount, o.placed_at
 
 -- name: write_clock
 -- The first moment a batch may use: now, and after all that rows of the project bear, since lists are walked by these
--- dates. Each new row of a table takes the next microsecond. And the version that all rows of this transaction will have.
-SELECT pg_current_xact_id()::xid::text AS version,
-       greatest(clock_timestamp(),
+-- dates. Each new row of a table takes the next microsecond.
+SELECT greatest(clock_timestamp(),
                 (SELECT max(coalesce(updated_at, created_at)) FROM customers WHERE project_id = :project_id)
                     + interval '1 microsecond',
                 (SELECT max(coalesce(updated_at, created_at)) FROM products WHERE project_id = :project_id)

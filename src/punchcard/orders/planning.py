@@ -54,13 +54,6 @@ class OrderRow(Struct):
     # JSON, as it is to be stored; none where no order of the batch has said so
     items: bytes | None = None
 
-    def stored_as(self, version: str) -> "OrderRow":
-        """The row as it will be read again, without its items."""
-        digest = self.items_digest
-        if self.items is not None:
-            digest = None if self.items == _NO_ITEMS else hashlib.sha256(self.items).digest()
-        return msgspec.structs.replace(self, version=version, changed=False, items=None, items_digest=digest)
-
     @property
     def counts(self) -> bool:
         """Whether the order is part of its customer's summary."""
@@ -127,34 +120,6 @@ class Planner:
         for table in self.tables:
             table.keep()
         return effect
-
-    def settle(self, version: str) -> None:
-        """Go on as if all changes so far were stored, their rows with this `version`: what comes is another batch."""
-        stored = self.stored_customers
-
-        def person(row: CustomerRow) -> CustomerRow:
-            written = row.version is None or (row.changed and row.differs(stored[row.id]))
-            if not written and not row.changed:
-                return row
-            return msgspec.structs.replace(
-                row, version=version if written else row.version, attributes_changed=False, summary_changed=False
-            )
-
-        def entry(row: Any) -> Any:
-            return msgspec.structs.replace(row, version=version, changed=False) if row.changed else row
-
-        self.customers.settle(person)
-        self.products.settle(entry)
-        self.skus.settle(entry)
-        self.orders.settle(lambda row: row.stored_as(version) if row.changed else row)
-        self.stored_orders = {row.id: row for row in self.orders.all()}
-        self.stored_customers = {row.id: row for row in self.customers.all()}
-        self.changed_orders, self.concerned = {}, set()
-
-    @property
-    def known(self) -> int:
-        """How many rows are held."""
-        return sum(len(table) for table in self.tables)
 
     def counts(self) -> dict[str, int]:
         """How many customers, products and SKUs were made, and how often orders changed those that were there."""

@@ -72,17 +72,6 @@ class Rows(Generic[RowT]):
         if row.source_id is not None:
             self._by_source[row.source_id] = row
 
-    def settle(self, settled: Callable[[RowT], RowT]) -> None:
-        """Let every row be what `settled` makes of it (itself or a copy), and begin to count anew."""
-        for row_id, row in self._by_id.items():
-            after = settled(row)
-            if after is not row:
-                self._by_id[row_id] = after
-                if after.source_id is not None:
-                    self._by_source[after.source_id] = after
-        self.created = self.updated = 0
-        self._kept = (0, 0)
-
     def keep(self) -> None:
         """The order in hand went in."""
         if self._before:
@@ -104,9 +93,6 @@ class Rows(Generic[RowT]):
                 self._by_source[before.source_id] = before
         self._before = {}
         self.created, self.updated = self._kept
-
-    def __len__(self) -> int:
-        return len(self._by_id)
 
     def all(self) -> Iterable[RowT]:
         return self._by_id.values()

@@ -118,33 +118,16 @@ async def _lock_orders(conn: Conn, project: str, orders: Sequence[OrderRow]) -> 
     return await lock_as_read(conn, SQL.orders_lock, project, versions)
 
 
-class Writing(Struct):
-    """What is known of a write when its transaction has begun: its moments, and the version its rows will have."""
-
-    # of the first new row of each table; of the first changed one
-    now: datetime
-    later: datetime
-    version: str
-    # customers of whose last order only the table can tell, once the orders are written
-    unsettled: list[CustomerRow]
-    stored_customers: dict[str, CustomerRow]
-
-
-async def begin(conn: Conn, project: str, changes: Changes, planner: Planner) -> Writing:
-    """Give new orders their creation time, and customers their last order. The rows that exist must be locked."""
+async def write(conn: Conn, project: str, changes: Changes, planner: Planner) -> None:
+    """Write all changes. The rows that exist must be locked."""
     clock = await (await conn.execute(SQL.write_clock, {"project_id": project})).fetchone()
     assert clock is not None
-    for order, created_at in _timed(changes.orders_new, clock.now):
+    now: datetime = clock.now
+    for order, created_at in _timed(changes.orders_new, now):
         order.created_at = created_at
-    unsettled = settle_last_orders([*changes.orders_new, *changes.orders_changed], planner)
     # after the rows that are made here, so that no two moments of a table are the same
-    later = clock.now + timedelta(microseconds=changes.new_rows_max)
-    return Writing(clock.now, later, clock.version, unsettled, planner.stored_customers)
-
-
-async def write(conn: Conn, project: str, changes: Changes, writing: Writing) -> None:
-    """Write all changes."""
-    now, later = writing.now, writing.later
+    later = now + timedelta(microseconds=changes.new_rows_max)
+    unsettled = settle_last_orders([*changes.orders_new, *changes.orders_changed], planner)
     await customers.insert(conn, project, _timed(changes.customers_new, now))
     await catalogue.insert_products(conn, project, _timed(changes.products_new, now))
     await catalogue.insert_skus(conn, project, _timed(changes.skus_new, now))
@@ -152,8 +135,8 @@ async def write(conn: Conn, project: str, changes: Changes, writing: Writing) ->
     # before the new ones, which may take a source id that a changed one gives up
     await _update(conn, project, _timed(changes.orders_changed, later))
     await _insert(conn, project, changes.orders_new)
-    await _read_last_orders(conn, project, writing.unsettled)
-    stored = writing.stored_customers
+    await _read_last_orders(conn, project, unsettled)
+    stored = planner.stored_customers
     changed = [person for person in changes.customers_known if person.differs(stored[person.id])]
     await customers.update(conn, project, _timed(changed, later))
     # last, because counter rows come last in the order of locks

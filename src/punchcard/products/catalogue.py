@@ -14,7 +14,6 @@ from punchcard.db import statements
 from punchcard.db.database import JSONB, Conn, jsonb, lock_as_read
 from punchcard.http.shapes import same_json
 
-_EMPTY = Raw(b"{}")
 SQL = statements.beside(__file__.replace("catalogue.py", "products.py"))
 
 
@@ -114,8 +113,8 @@ async def resolve_products(conn: Conn, project: str, named: References, skus: Se
     ]
 
 
-def _text_of(stored: Raw) -> bytes:
-    return b"{}" if stored == _EMPTY else metadata_text(msgspec.json.decode(stored))
+def _text_of(stored: str) -> bytes:
+    return b"{}" if stored == "{}" else metadata_text(msgspec.json.decode(stored))
 
 
 async def lock(conn: Conn, project: str, products: Sequence[ProductRow], skus: Sequence[SkuRow]) -> bool:

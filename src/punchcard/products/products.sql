@@ -3,14 +3,14 @@
 SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, name, price, metadata, xmin::text AS version
+       SELECT id, source_id, name, price, metadata::text, xmin::text AS version
          FROM products WHERE project_id = :project_id AND id = n.key
         LIMIT 1) AS found
 UNION ALL
 SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, name, price, metadata, xmin::text AS version
+       SELECT id, source_id, name, price, metadata::text, xmin::text AS version
          FROM products WHERE project_id = :project_id AND source_id = n.key
         LIMIT 1) AS found;
 
@@ -19,14 +19,14 @@ SELECT found.*
 SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, product_id, sku, price, metadata, xmin::text AS version
+       SELECT id, source_id, product_id, sku, price, metadata::text, xmin::text AS version
          FROM skus WHERE project_id = :project_id AND id = n.key
         LIMIT 1) AS found
 UNION ALL
 SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, product_id, sku, price, metadata, xmin::text AS version
+       SELECT id, source_id, product_id, sku, price, metadata::text, xmin::text AS version
          FROM skus WHERE project_id = :project_id AND source_id = n.key
         LIMIT 1) AS found;
 
@@ -41,7 +41,7 @@ WITH locked AS MATERIALIZED (
             LIMIT 1
               FOR NO KEY UPDATE) AS found
 )
-SELECT count(*) AS same FROM locked WHERE same;
+SELECT count(*) FILTER (WHERE same) AS same FROM locked;
 
 -- name: skus_lock
 -- See customers_lock.
@@ -54,7 +54,7 @@ WITH locked AS MATERIALIZED (
             LIMIT 1
               FOR NO KEY UPDATE) AS found
 )
-SELECT count(*) AS same FROM locked WHERE same;
+SELECT count(*) FILTER (WHERE same) AS same FROM locked;
 
 -- name: products_update!
 -- New values of existing products. See customers_update.
