@@ -62,7 +62,6 @@ CREATE TABLE async_actions (
     stops_alone integer NOT NULL DEFAULT 0,
     result jsonb,
     dry_run boolean NOT NULL DEFAULT false,
-    parameters jsonb NOT NULL DEFAULT '{}'::jsonb,
     cursor jsonb,
     emptied_at timestamp with time zone,
     payload_deleted_at timestamp with time zone,

@@ -5,7 +5,7 @@ PostgreSQL's; here only the calendar is checked, so that one impossible date doe
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -18,12 +18,11 @@ _ISO_8601 = re.compile(
 
 
 class PlacedAt(NamedTuple):
-    """What an order says about when it was placed: whether anything, the moment, and whether it cannot be understood.
+    """What an order says about when it was placed: the moment, or that it cannot be understood.
 
-    A null takes the moment away, and is not invalid.
+    A null says neither: it takes the moment away.
     """
 
-    given: bool
     moment: datetime | None
     invalid: bool
 
@@ -53,16 +52,6 @@ async def settings(conn: Conn, project: str) -> Settings:
     return Settings(row.ordered_at_key, row.timezone)
 
 
-async def resolve(conn: Conn, project: str, metadatas: Sequence[Mapping[str, Any] | None]) -> list[PlacedAt]:
-    """What each metadata says under the project's key."""
-    key, timezone = await settings(conn, project)
-    found = await understand(conn, [metadata.get(key) if metadata else None for metadata in metadatas], timezone)
-    return [
-        date._replace(given=metadata is not None and key in metadata)
-        for date, metadata in zip(found, metadatas, strict=True)
-    ]
-
-
 async def understand(conn: Conn, values: Sequence[Any], timezone: str) -> list[PlacedAt]:
     """What each value says; local times are those of the zone."""
     parsed = [parse(value) for value in values]
@@ -72,7 +61,4 @@ async def understand(conn: Conn, values: Sequence[Any], timezone: str) -> list[P
         cursor = await conn.execute(SQL.placed_at_in_zone, {"timezone": timezone, "locals": local})
         moments = dict(zip(local, (row.moment for row in await cursor.fetchall()), strict=True))
     dates = [moments.get(date, date) for date in parsed]
-    return [
-        PlacedAt(value is not None, date, value is not None and date is None)
-        for value, date in zip(values, dates, strict=True)
-    ]
+    return [PlacedAt(date, value is not None and date is None) for value, date in zip(values, dates, strict=True)]

@@ -8,8 +8,6 @@ SET LOCAL lock_timeout = '4s';
 ALTER TABLE async_actions
     -- the same checks and counts as otherwise, and nothing written
     ADD COLUMN dry_run boolean NOT NULL DEFAULT false,
-    -- what the job was asked for, beside its records
-    ADD COLUMN parameters jsonb NOT NULL DEFAULT '{}',
     -- of a job that walks stored rows: where the next portion begins; null at the start
     ADD COLUMN cursor jsonb,
     -- when its failures were deleted, or found to be none
