@@ -77,9 +77,9 @@ class PayloadTooLarge(ApiError):
     status = 413
     key = "payload_too_large"
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, *, setting: str) -> None:
         self.message = f"Payload content length greater than maximum allowed: {limit_bytes}"
-        super().__init__(f"The limit of this server is {limit_bytes} bytes (setting body_bytes_max)")
+        super().__init__(f"The limit of this server is {limit_bytes} bytes (setting {setting})")
 
 
 class Overloaded(ApiError):

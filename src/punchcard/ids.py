@@ -5,6 +5,7 @@ random. New rows so stay at the right edge of their index, and one bulk write ca
 """
 
 import itertools
+import re
 import secrets
 import threading
 import time
@@ -44,6 +45,11 @@ def endless(prefix: str) -> Iterator[str]:
     """New ids one by one, drawn in blocks: a batch needs hundreds of each kind."""
     while True:
         yield from many(prefix, BLOCK)
+
+
+def is_one(prefix: str, text: str) -> bool:
+    """Whether a text has the form of an id."""
+    return re.fullmatch(rf"{prefix}_[0-9a-f]{{32}}", text) is not None
 
 
 def request_id() -> str:

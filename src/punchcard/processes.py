@@ -26,7 +26,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from psycopg import pq
 
-from punchcard import app, log
+from punchcard import app, log, secret_key
 from punchcard.db import embedded, migrate
 from punchcard.db.database import Conn, connect, conninfo, refuse_pooling_proxy
 from punchcard.db.embedded.refusals import acting_on
@@ -74,6 +74,11 @@ async def run_api(settings: Settings, dsn: str) -> None:
     stop = _stop_event()
     if not await _database_ready(dsn, stop):
         return
+    if not settings.secret_key:
+        directory = data_directory(settings)
+        settings = with_secret_key(settings, directory)
+        text = "links to reports open at processes with this file only; give all of them one PUNCHCARD_SECRET_KEY"
+        logger.warning("secret_key_from_file", file=str(directory / secret_key.FILE), consequence=text)
     _until_free(
         lambda: _probe_port(settings.host, settings.port, shared=True), settings.host, settings.port, stop.is_set
     )
@@ -301,6 +306,7 @@ class Supervisor:
         if not self._stop:
             asyncio.run(self._bootstrap(dsn))
         if not self._stop:
+            self._settings = with_secret_key(self._settings, self.directory)
             self._start_parts(dsn)
 
     def _start_database(self) -> str:
@@ -419,6 +425,18 @@ def _probe_port(host: str, port: int, *, shared: bool = False) -> None:
         if shared:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         probe.bind(address)
+
+
+def with_secret_key(settings: Settings, directory: Path) -> Settings:
+    """The settings with a secret key: their own, else that of the data directory, which is made if need be.
+
+    The parts of a server get it through their environment: command lines are for everybody to see.
+    """
+    if settings.secret_key:
+        return settings
+    with acting_on(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        return msgspec.structs.replace(settings, secret_key=secret_key.of_directory(directory))
 
 
 def data_directory(settings: Settings) -> Path:

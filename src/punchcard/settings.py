@@ -29,6 +29,7 @@ LISTENERS_PER_API_PROCESS = 1
 # Connections kept free for migrations, `psql`, the supervisor's own checks and retention.
 CONNECTIONS_RESERVED = 6
 HEARTBEATS_BEFORE_SILENCE = 3
+SECRET_KEY_LENGTH_MIN = 32
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listened on only if the operator says so
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -45,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Port
     public_url: str
     data: str
+    secret_key: str
     database_url: str
     postgres_version: Literal[16, 18]
     postgres_memory_percent: Annotated[int, Meta(ge=1, le=50)]
@@ -57,7 +59,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     body_bytes_max: Bytes
     bodies_in_flight_bytes_max: Bytes
     orders_per_import_max: Annotated[int, Meta(ge=1, le=100_000)]
+    vouchers_per_campaign_max: Annotated[int, Meta(ge=1, le=100_000_000)]
+    bulk_body_bytes_max: Bytes
+    bulk_records_max: Annotated[int, Meta(ge=1, le=100_000)]
     idempotency_hours: Annotated[int, Meta(ge=1, le=8760)]
+    report_link_hours: Annotated[int, Meta(ge=1, le=8760)]
     portion_ms: Milliseconds
     portion_slow_ms: Milliseconds
     poll_ms: Milliseconds
@@ -68,6 +74,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     worker_statement_ms: Milliseconds
     payload_days: Days
     failures_days: Days
+    report_days: Days
     retention_sweep_seconds: Annotated[int, Meta(ge=1, le=86_400)]
     log_format: Literal["", "json", "text"]
     log_level: Literal["debug", "info", "warning", "error"]
@@ -198,5 +205,7 @@ def _check_across(settings: Settings) -> None:
         raise SettingsInvalid(
             "worker_idle_in_transaction_ms is smaller than portion_slow_ms: slow portions would be cut off"
         )
+    if settings.secret_key and len(settings.secret_key) < SECRET_KEY_LENGTH_MIN:
+        raise SettingsInvalid(f"secret_key must have at least {SECRET_KEY_LENGTH_MIN} characters, or be empty")
     if settings.public_url and urlsplit(settings.public_url).scheme not in {"http", "https"}:
         raise SettingsInvalid("public_url must begin with http:// or https://")

@@ -6,23 +6,26 @@ hold, so it never waits for one.
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from litestar import Request, get
+from litestar import Request, Response, get, post
 from litestar.params import Parameter
 from msgspec import UNSET, Raw, Struct, UnsetType
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from punchcard import ids
-from punchcard.bulk.jobs import Job, WalkJob
+from punchcard.bulk import pieces
+from punchcard.bulk.jobs import Job, Lane, WalkJob
+from punchcard.bulk.reports import Links
 from punchcard.bulk.signals import Listener
 from punchcard.db import statements
 from punchcard.db.database import Conn, Database
-from punchcard.errors import NotFound
-from punchcard.http import lists
+from punchcard.errors import ApiError, NotFound
+from punchcard.http import idempotency, lists
 
 SQL = statements.beside(__file__)
 
@@ -72,6 +75,9 @@ class AsyncAction(Struct, omit_defaults=True):
     position_is_minimum: bool | UnsetType = UNSET
     # until it is finished, as far as it can be known: for the records before it in its lane and its own
     estimated_seconds_left: int | UnsetType = UNSET
+    # only while true: an operator has stopped its lane; somebody has asked for its end
+    lane_paused: bool | UnsetType = UNSET
+    cancel_requested: bool | UnsetType = UNSET
     result: dict[str, Any] | UnsetType = UNSET
 
 
@@ -82,6 +88,22 @@ class AsyncActionList(Struct):
     data_ref: str
     async_actions: list[AsyncAction]
     has_more: bool
+
+
+class ActionFinished(ApiError):
+    """The action has ended: there is nothing left to cancel."""
+
+    status = 409
+    key = "async_action_finished"
+    message = "Async action finished"
+
+
+class ActionNotCancellable(ApiError):
+    """The action is Punchcard's own: it brings what is stored in line with a setting, and half of that would stay."""
+
+    status = 409
+    key = "async_action_not_cancellable"
+    message = "Async action not cancellable"
 
 
 # ---- operations --------------------------------------------------------------------------------
@@ -99,13 +121,23 @@ _PIECE_TYPES = ["text", "text", "int4", "int4", "bytea"]
 
 
 async def schedule(
-    conn: Conn, project: str, job: Job, *, records: Sequence[Record], request_id: str, dry_run: bool = False
+    conn: Conn,
+    project: str,
+    job: Job,
+    *,
+    records: Sequence[Record],
+    request_id: str,
+    parameters: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
 ) -> str:
-    """Store a bulk request with its records and return the action's id. Runs after `conn` commits."""
+    """Store a bulk request with its records, and what came beside them, and return the action's id.
+
+    Runs after `conn` commits.
+    """
     # what a dry run's portions have planned is not stored: they would all begin at the first record
     portion = max(1, len(records)) if dry_run else job.portion_records
     action_id = await _insert(
-        conn, project, job, request_id, records_total=len(records), portion_records=portion, dry_run=dry_run
+        conn, project, job, request_id, parameters, records_total=len(records), portion_records=portion, dry_run=dry_run
     )
     if records:
         async with conn.cursor() as cursor, cursor.copy(_COPY_PIECES) as copy:
@@ -115,17 +147,28 @@ async def schedule(
     return action_id
 
 
-async def schedule_walk(conn: Conn, project: str, job: WalkJob, *, rows_estimate: int, request_id: str) -> str:
-    """Have a job walk stored rows, about so many, once `conn` commits. Returns the action's id."""
+async def schedule_walk(
+    conn: Conn,
+    project: str,
+    job: WalkJob,
+    *,
+    rows_estimate: int,
+    request_id: str,
+    parameters: Mapping[str, Any] | None = None,
+) -> str:
+    """Have a job walk rows, about so many, once `conn` commits. Returns the action's id."""
     portion = job.portion_records
     return await _insert(
-        conn, project, job, request_id, records_total=rows_estimate, portion_records=portion, dry_run=False
+        conn, project, job, request_id, parameters, records_total=rows_estimate, portion_records=portion, dry_run=False
     )
 
 
-async def _insert(conn: Conn, project: str, job: Job, request_id: str, **columns: Any) -> str:
+async def _insert(
+    conn: Conn, project: str, job: Job, request_id: str, parameters: Mapping[str, Any] | None, **columns: Any
+) -> str:
     action_id = ids.new("aa")
-    row = {"project_id": project, "id": action_id, "type": job.type, "lane": job.lane, "request_id": request_id}
+    row: dict[str, Any] = {"project_id": project, "id": action_id, "type": job.type, "lane": job.lane}
+    row["request_id"], row["parameters"] = request_id, None if parameters is None else Jsonb(parameters)
     while await (await conn.execute(SQL.async_action_insert, {**row, **columns})).fetchone() is None:
         pass
     return action_id
@@ -133,14 +176,8 @@ async def _insert(conn: Conn, project: str, job: Job, request_id: str, **columns
 
 def cut_into_pieces(records: Sequence[Record]) -> Iterator[tuple[int, int, bytes]]:
     """First record, number of records and JSON array of each piece; a record over the limit is a piece alone."""
-    first, size = 0, 0
-    for index, record in enumerate(records):
-        if size and size + len(record) > PIECE_BYTES_MAX:
-            yield first, index - first, _array(records[first:index])
-            first, size = index, 0
-        size += len(record) + 1
-    if records:
-        yield first, len(records) - first, _array(records[first:])
+    for first, end in pieces.cut(records, PIECE_BYTES_MAX):
+        yield first, end - first, _array(records[first:end])
 
 
 def _array(records: Sequence[Record]) -> bytes:
@@ -149,8 +186,8 @@ def _array(records: Sequence[Record]) -> bytes:
     return b"".join((b"[", *separated, b"]"))  # one copy: a piece can be as large as a body
 
 
-async def get_action(conn: Conn, project: str, action_id: str) -> AsyncAction:
-    """One action with its result. Raises `NotFound`."""
+async def get_action(conn: Conn, project: str, action_id: str, links: Links | None = None) -> AsyncAction:
+    """One action with its result, in which `links` to its reports are put. Raises `NotFound`."""
     row = await (await conn.execute(SQL.async_action_get, {"project_id": project, "id": action_id})).fetchone()
     if row is None:
         raise NotFound("async_action", action_id)
@@ -158,7 +195,7 @@ async def get_action(conn: Conn, project: str, action_id: str) -> AsyncAction:
     action.records_total, action.records_processed = row.records_total, row.records_next
     action.records_failed, action.counts = row.records_failed, msgspec.json.decode(row.counts)
     if row.result is not None:
-        action.result = row.result
+        action.result = row.result if links is None else links.added(row.result, project, row)
     if row.finished_at is None:
         await _place_in_queue(conn, project, row, action)
     return action
@@ -166,15 +203,42 @@ async def get_action(conn: Conn, project: str, action_id: str) -> AsyncAction:
 
 async def _place_in_queue(conn: Conn, project: str, row: Any, action: AsyncAction) -> None:
     """How many come before an action, and for how long: what is under way and what has arrived before it."""
-    parameters = {"project_id": project, "lane": row.lane, "seq": row.seq, "limit": QUEUE_LOOK_MAX}
-    before = await (await conn.execute(SQL.async_action_queue, parameters)).fetchone()
+    records = row.records_total - row.records_next
+    before = await (
+        await conn.execute(
+            SQL.async_action_queue,
+            {
+                "project_id": project,
+                "lane": row.lane,
+                "id": row.id,
+                "seq": row.seq,
+                "limit": QUEUE_LOOK_MAX,
+                "records": records,
+                "rotating": row.lane == Lane.ROUND_ROBIN,
+            },
+        )
+    ).fetchone()
     assert before is not None
     action.position = 0 if row.started_at else 1 + before.waiting
+    action.lane_paused, action.cancel_requested = before.paused or UNSET, before.cancel_requested or UNSET
     if before.actions >= QUEUE_LOOK_MAX:
         action.position_is_minimum = True
-    elif before.record_us is not None:
-        records = before.records + row.records_total - row.records_next
-        action.estimated_seconds_left = math.ceil(records * before.record_us / 1_000_000)
+    elif before.record_us is not None and not before.paused:
+        action.estimated_seconds_left = math.ceil((before.records + records) * before.record_us / 1_000_000)
+
+
+async def cancel_action(conn: Conn, project: str, action_id: str) -> AsyncAction:
+    """Ask for the end of an action. Raises `NotFound`, `ActionFinished`, `ActionNotCancellable`."""
+    row = await (await conn.execute(SQL.async_action_get, {"project_id": project, "id": action_id})).fetchone()
+    if row is not None:
+        if row.finished_at is not None:
+            raise ActionFinished(f"Async action {action_id} has ended already", resource_id=action_id)
+        if row.type.startswith(INTERNAL_PREFIX):
+            raise ActionNotCancellable(
+                f"An action of the type {row.type} has to come to its end", resource_id=action_id
+            )
+        await conn.execute(SQL.async_action_cancel_insert, {"project_id": project, "lane": row.lane, "id": action_id})
+    return await get_action(conn, project, action_id)
 
 
 async def list_actions(
@@ -251,11 +315,40 @@ async def get_async_action(
     while True:
         heard = listener.generation
         async with database.connection() as conn:
-            action = await get_action(conn, project, async_action_id)
+            action = await get_action(conn, project, async_action_id, request.app.state.report_links)
         remaining = deadline - asyncio.get_running_loop().time()
         if action.operation_status != "UNKNOWN" or remaining <= 0 or listener.released:
             return action
         await listener.wait(heard, min(remaining, WAIT_POLL_S))
 
 
-ROUTES = [get_async_actions, get_async_action]
+@post(
+    "/v1/async-actions/{async_action_id:str}/cancel",
+    status_code=202,
+    operation_id="cancel-async-action",
+    tags=["Async Actions"],
+)
+async def post_cancel(
+    request: Request,  # type: ignore[type-arg]
+    project: str,
+    async_action_id: str,
+    idempotency_key: idempotency.KeyHeader = None,
+) -> Response[AsyncAction]:
+    """Cancel an async action (Punchcard's own).
+
+    It ends soon: with the `operation_status` FAILED and the reason in its result. What it has done before stays.
+    """
+    key = idempotency.checked(request, idempotency_key)
+    once = await idempotency.once(request, project, key, b"")
+    if (repeated := await once.repeated()) is not None:
+        return repeated
+
+    async def act(conn: Conn) -> AsyncAction:
+        return await cancel_action(conn, project, async_action_id)
+
+    answer = await once.take_effect(act)
+    request.app.state.work_notifier.ask()
+    return answer
+
+
+ROUTES = [get_async_actions, get_async_action, post_cancel]

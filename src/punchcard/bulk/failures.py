@@ -14,28 +14,23 @@ from litestar.params import Parameter
 from litestar.response import Stream
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from punchcard import log
+from punchcard.bulk import downloads
+from punchcard.bulk.downloads import JSON_LINES_TYPE, DownloadBroken
 from punchcard.db import statements
 from punchcard.db.database import Conn, Database
-from punchcard.errors import ApiError, NotFound, PunchcardError
+from punchcard.errors import ApiError, NotFound
 from punchcard.http import lists
 from punchcard.http.shapes import or_unset
 from punchcard.settings import Settings
 
 SQL = statements.beside(__file__)
 
-# one page of the file: so many failures, and hardly more than so many bytes of records
-FILE_PAGE_ROWS = 1000
-FILE_PAGE_BYTES = 256 * 1024
-FILE_TYPE = "application/x-ndjson"
 # the key that the file adds to each record
 NOTE_KEY = "import_failure"
 _LIST_PAGE_BYTES = 1 << 40  # a list has as many as were asked for
 _RECORD_MAX = 2**31 - 1
 _BEFORE_ALL = -1
 _object_decoder = msgspec.json.Decoder(dict[str, Raw])
-
-logger = log.get(__name__)
 
 
 class FailuresDeleted(ApiError):
@@ -44,10 +39,6 @@ class FailuresDeleted(ApiError):
     status = 410
     key = "failures_deleted"
     message = "Failures deleted"
-
-
-class DownloadBroken(PunchcardError):
-    """Failures were deleted while they were being downloaded: the file must not look complete."""
 
 
 class AsyncActionFailure(Struct):
@@ -129,13 +120,13 @@ def _failure(row: Any) -> AsyncActionFailure:
 
 
 async def file_of(database: Database, project: str, action_id: str, failures: Failures) -> AsyncIterator[bytes]:
-    """All failures as JSON Lines, by pages. An error on the way breaks the connection off: it is too late to say so."""
+    """All failures as JSON Lines, by pages."""
     after, count = _BEFORE_ALL, 0
-    try:
+    with downloads.breaking_off(action_id):
         while True:
             async with database.connection() as conn:
                 rows = await _page(
-                    conn, project, action_id, after=after, limit=FILE_PAGE_ROWS, bytes_max=FILE_PAGE_BYTES
+                    conn, project, action_id, after=after, limit=downloads.PAGE_ROWS, bytes_max=downloads.PAGE_BYTES
                 )
             if not rows:
                 break
@@ -148,9 +139,6 @@ async def file_of(database: Database, project: str, action_id: str, failures: Fa
             raise DownloadBroken(
                 f"Only {count} of the {failures.total} failures of action {action_id} were still there"
             )
-    except Exception as error:
-        logger.warning("download_broken", cause=type(error).__name__, async_action_id=action_id)
-        raise
 
 
 def line_of(index: int, reason: str, record: bytes) -> bytes:
@@ -202,7 +190,7 @@ async def get_failures(
     "/v1/async-actions/{async_action_id:str}/failures.jsonl",
     operation_id="download-async-action-failures",
     tags=["Async Actions"],
-    media_type=FILE_TYPE,
+    media_type=JSON_LINES_TYPE,
 )
 async def get_failures_file(request: Request, project: str, async_action_id: str) -> Stream:  # type: ignore[type-arg]
     """Download the records of an async action that failed.
@@ -221,7 +209,7 @@ async def get_failures_file(request: Request, project: str, async_action_id: str
         )
     return Stream(
         file_of(database, project, async_action_id, failures),
-        media_type=FILE_TYPE,
+        media_type=JSON_LINES_TYPE,
         headers={"Content-Disposition": f'attachment; filename="{async_action_id}.failures.jsonl"'},
     )
 

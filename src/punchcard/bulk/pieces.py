@@ -1,10 +1,12 @@
 """The payload of a request as a portion reads it: at most three pieces, and so about 3 MB, at a time."""
 
+from collections.abc import Iterator, Sequence, Sized
+
 import msgspec
 from msgspec import Struct
 
-from punchcard.bulk.jobs import Batch
-from punchcard.bulk.lanes import SQL, Claim
+from punchcard.bulk.claims import Claim
+from punchcard.bulk.lanes import SQL
 from punchcard.db.database import Conn
 from punchcard.errors import PunchcardError
 
@@ -20,9 +22,17 @@ class Stock(Struct, frozen=True):
     end: int
     bodies: list[bytes]
 
-    def batch(self, first: int, limit: int) -> Batch:
-        """At most `limit` records from `first` on."""
-        return Batch(first, self.bodies[first - self.first :][:limit])
+
+def cut(parts: Sequence[Sized], bytes_max: int) -> Iterator[tuple[int, int]]:
+    """First and end of each run of parts that has at most so many bytes; a part over the limit is a run alone."""
+    first, size = 0, 0
+    for index, part in enumerate(parts):
+        if size and size + len(part) > bytes_max:
+            yield first, index
+            first, size = index, 0
+        size += len(part) + 1  # what separates it from the next
+    if parts:
+        yield first, len(parts)
 
 
 async def fetch(conn: Conn, claim: Claim, record: int, limit: int) -> Stock:

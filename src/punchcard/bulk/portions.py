@@ -17,7 +17,8 @@ from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
 from punchcard import log
-from punchcard.bulk import pieces
+from punchcard.bulk import pieces, reports
+from punchcard.bulk.claims import Claim
 from punchcard.bulk.jobs import (
     FAILURES_IN_RESULT_MAX,
     Batch,
@@ -29,9 +30,12 @@ from punchcard.bulk.jobs import (
     StaleRead,
     Stretch,
     WalkJob,
+    concludes,
     failures_path,
+    is_reported,
+    walks,
 )
-from punchcard.bulk.lanes import SQL, Claim
+from punchcard.bulk.lanes import SQL
 from punchcard.bulk.pieces import Stock
 from punchcard.db.database import Conn
 from punchcard.errors import PunchcardError, RecordError
@@ -46,6 +50,7 @@ CREATION_INDEX_SUFFIX = "_created"
 # how often the same records may collide with concurrent writes before they are taken apart, and one alone fails
 COLLISIONS_MAX = 2
 REASON_STOPPED_WORKERS = "Processing this record stopped the worker three times"
+REASON_NOT_STORED = "The record cannot be stored"
 REASON_DRY_RUN_TOO_LONG = "The dry run takes longer than a portion may take: send fewer orders"
 
 logger = log.get(__name__)
@@ -83,11 +88,23 @@ def _blaming_records() -> Iterator[None]:
 
 async def run_portion(conn: Conn, claim: Claim, jobs: Mapping[str, Job], settings: Settings) -> bool:
     """Process the next records of the claimed action. Returns whether that finished it."""
+    portion = _portion(conn, claim, jobs, settings)
+    empty = isinstance(portion, PayloadPortion) and not claim.records_total
+    return await (portion.record(Outcome(0)) if empty else portion.run())
+
+
+async def cancel(conn: Conn, claim: Claim, jobs: Mapping[str, Job], settings: Settings) -> None:
+    """End an action that is asked to, in the transaction that is open. What it has committed stays."""
+    total = "" if walks(jobs[claim.type]) else f" of {claim.records_total}"
+    reason = f"Cancelled on request after {claim.records_next}{total} record(s); what was done before stays."
+    await _portion(conn, claim, jobs, settings).finish(claim, ends=reason)
+
+
+def _portion(conn: Conn, claim: Claim, jobs: Mapping[str, Job], settings: Settings) -> "Portion[Any]":
     job = jobs[claim.type]
-    if isinstance(job, WalkJob):
-        return await WalkPortion(conn, claim, job, settings).run()
-    portion = PayloadPortion(conn, claim, cast("PayloadJob", job), settings)
-    return await (portion.run() if claim.records_total else portion.record(Outcome(0)))
+    if walks(job):
+        return WalkPortion(conn, claim, job, settings)
+    return PayloadPortion(conn, claim, cast("PayloadJob", job), settings)
 
 
 class _Work(Protocol):
@@ -166,6 +183,8 @@ class Portion(Generic[WorkT]):
 
     async def record(self, outcome: Outcome) -> bool:
         """Commit an outcome that wrote no data. Returns whether that finished the action."""
+        if is_reported(self._job) and not outcome.report:
+            outcome.report = [self._job.report_of_failure(failure) for failure in outcome.failures]
         async with self._conn.transaction():
             return await self._record(outcome)
 
@@ -189,26 +208,30 @@ class Portion(Generic[WorkT]):
             if outcome.records:
                 await self._learn(elapsed_ms * 1000 / outcome.records)
             await self._keep_failures(outcome.failures)
-            advanced = await self._advance(after)
-            if await advanced.fetchone() is None:
-                raise LaneLost(f"Another worker continues action {after.id}")
-            if after.records_next < after.records_total:
-                return False
-            await self._finish(after)
-        return True
+            if outcome.report and is_reported(self._job):
+                await reports.keep(self._conn, self._claim, self._job.report_columns, outcome.report)
+            finished = after.records_next == after.records_total or outcome.ends is not None
+            if finished:
+                written = await self.finish(after, ends=outcome.ends)
+            else:
+                written = await self._conn.execute(SQL.async_action_advance, self._progress(after))
+        # only now, because an answer awaited in a pipeline is a round trip more
+        if await written.fetchone() is None:
+            raise LaneLost(f"Another worker continues action {after.id}")
+        return finished
 
     async def _conclude(self, after: Claim, outcome: Outcome) -> None:
         """What else a portion leaves behind, or says about what comes next; before progress is written."""
 
     async def _learn(self, record_us: float) -> None:
         """Remember what a record took, for estimates of the time that is left."""
-        lane = {"project_id": self._claim.project, "lane": self._claim.lane}
+        lane = {"project_id": self._claim.project, "lane": self._claim.lane, "turn": self._claim.turn}
         await self._conn.execute(SQL.lane_learn, {**lane, "record_us": record_us})
 
-    async def _advance(self, after: Claim) -> psycopg.AsyncCursor[Any]:
-        row = {
+    def _progress(self, after: Claim) -> dict[str, Any]:
+        return {
             **self._key,
-            "started_by": after.started_by,
+            "started_by": after.started_by or None,
             "records_total": after.records_total,
             "records_next": after.records_next,
             "records_done": after.records_done,
@@ -217,7 +240,6 @@ class Portion(Generic[WorkT]):
             "cursor": None if after.cursor is None else Jsonb(after.cursor),
             "portion_records": after.portion_records,
         }
-        return await self._conn.execute(SQL.async_action_advance, row)
 
     async def _keep_failures(self, failures: Sequence[Failure]) -> None:
         if failures:
@@ -229,7 +251,8 @@ class Portion(Generic[WorkT]):
             }
             await self._conn.execute(SQL.async_action_failures_insert, {**self._key, **columns})
 
-    async def _finish(self, claim: Claim) -> None:
+    async def finish(self, claim: Claim, *, ends: str | None) -> psycopg.AsyncCursor[Any]:
+        """Write the result; of an action that `ends` before its time, the reason. A row if it was still ours."""
         failures: list[dict[str, Any]] = []
         if claim.records_failed:
             parameters = {**self._key, "limit": FAILURES_IN_RESULT_MAX}
@@ -247,9 +270,23 @@ class Portion(Generic[WorkT]):
         )
         if claim.records_failed > len(failures):
             result |= {"failed_listed_count": len(failures), "failures_url": failures_path(claim.id)}
-        status = "FAILED" if claim.records_failed and not claim.records_done else "SUCCESS"
-        row = {"operation_status": status, "result": Jsonb(result), "payload_kept": self._settings.payload_days > 0}
-        await self._conn.execute(SQL.async_action_finish, {**self._key, **row})
+        if ends is not None:
+            result |= {"message": ends}
+        failed = ends is not None or (claim.records_failed and not claim.records_done)
+        row = {
+            **self._progress(claim),
+            "status": "DONE" if ends is None else "FAILED",
+            "operation_status": "FAILED" if failed else "SUCCESS",
+            "result": Jsonb(result),
+            "payload_kept": self._settings.payload_days > 0,
+            "reported": is_reported(self._job),
+        }
+        if ends is not None and not row["payload_kept"]:
+            await self._conn.execute(SQL.async_action_pieces_delete, {**self._key, "records_next": claim.records_total})
+        written = await self._conn.execute(SQL.async_action_finish, row)
+        if concludes(self._job):
+            await self._job.conclude(self._conn, claim.project, claim.id, claim.parameters, succeeded=not failed)
+        return written
 
     def _next_size(self, records: int, elapsed_ms: float) -> int:
         """The size of the next portion: what would have taken `portion_ms`, at most twice this one."""
@@ -278,7 +315,7 @@ class PayloadPortion(Portion[Batch]):
         if self._claim.dry_run:
             return await self._read_all(first, limit)
         self._stock = await pieces.fetch(self._conn, self._claim, first, limit)
-        return self._stock.batch(first, limit)
+        return Batch(first, self._stock.bodies[first - self._stock.first :][:limit], parameters=self._claim.parameters)
 
     async def _read_all(self, first: int, limit: int) -> Batch:
         end, bodies = min(first + limit, self._claim.records_total), list[bytes]()
@@ -289,7 +326,8 @@ class PayloadPortion(Portion[Batch]):
         cursor = await self._conn.execute(SQL.async_action_failures_records, self._key)
         failed = {row.record for row in await cursor.fetchall()}
         earlier = [record for record in range(first) if record not in failed]
-        return Batch(first, bodies[first:end], Part(earlier, [bodies[record] for record in earlier]))
+        part = Part(earlier, [bodies[record] for record in earlier])
+        return Batch(first, bodies[first:end], part, self._claim.parameters)
 
     async def attempt(self, work: Batch) -> bool:
         if not self._claim.dry_run:
@@ -331,7 +369,8 @@ class WalkPortion(Portion[Stretch]):
         self._skip = job.skip
 
     async def read(self) -> Stretch:
-        return Stretch(self._claim.cursor, self._claim.portion_records, self._claim.records_next)
+        claim = self._claim
+        return Stretch(claim.cursor, claim.portion_records, claim.records_next, claim.parameters)
 
     async def fail_first(self, work: Stretch, reason: str) -> bool:
         first = msgspec.structs.replace(work, rows_max=1)
@@ -345,4 +384,4 @@ class WalkPortion(Portion[Stretch]):
 
 def _reason(error: psycopg.Error) -> str:
     """What PostgreSQL refused, in its words but without the values of other rows."""
-    return f"The record cannot be stored: {error.diag.message_primary or type(error).__name__}"
+    return f"{REASON_NOT_STORED}: {error.diag.message_primary or type(error).__name__}"

@@ -1,72 +1,148 @@
+-- name: lanes_round
+-- The lanes with work that a worker knows, and those that got actions since it last looked, the one served longest ago
+-- first. `xmin` is where the next look has to begin: all transactions below it have ended. Reads all projects and locks
+-- nothing: a list of hints. A lane's turn in force is the last of its index, so dead ones in front of it cost nothing.
+-- `workers` report, and `rank` of them come before this one: so that they can begin with different lanes.
+SELECT s.xmin::text AS xmin, s.workers, s.rank, w.project_id, w.lane, t.turn,
+       EXISTS (SELECT FROM lane_pauses AS p WHERE p.project_id = w.project_id AND p.lane = w.lane)
+       AND NOT EXISTS (SELECT FROM async_action_cancels AS c
+                        WHERE c.project_id = w.project_id AND c.lane = w.lane) AS paused
+  FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin, count(*) AS workers,
+               count(*) FILTER (WHERE id < :worker) AS rank
+          FROM workers WHERE seen_at > clock_timestamp() - :silent_ms * interval '1 millisecond') AS s
+  LEFT JOIN (SELECT known.project_id, known.lane FROM unnest(:projects::text[], :lanes::text[]) AS known (project_id, lane)
+              UNION
+             SELECT a.project_id, a.lane FROM async_actions AS a
+              WHERE a.accepted_xid >= :since::xid8 AND a.finished_at IS NULL) AS w ON true
+  LEFT JOIN LATERAL (
+       SELECT l.turn, l.served_at FROM lane_turns AS l
+        WHERE l.project_id = w.project_id AND l.lane = w.lane
+        ORDER BY l.turn DESC LIMIT 1) AS t ON true
+ ORDER BY t.served_at NULLS FIRST;
+
 -- name: lanes_with_work
--- Lanes that have unfinished actions, the one served longest ago first. Reads all projects and locks
--- nothing: a list of hints. One index probe a lane, however many actions wait in it.
-WITH RECURSIVE work AS (
-    (SELECT project_id, lane FROM async_actions WHERE finished_at IS NULL ORDER BY project_id, lane LIMIT 1)
+-- All lanes that have unfinished actions, or requests to end one. Two index probes a lane, however many actions wait in it; but it has to pass
+-- the dead entries that an old snapshot keeps, so it is asked seldom.
+WITH RECURSIVE waiting AS (
+    (SELECT project_id, lane FROM async_actions WHERE finished_at IS NULL AND started_at IS NULL
+      ORDER BY project_id, lane LIMIT 1)
     UNION ALL
     SELECT next.project_id, next.lane
-      FROM work CROSS JOIN LATERAL (
+      FROM waiting CROSS JOIN LATERAL (
            SELECT a.project_id, a.lane FROM async_actions AS a
-            WHERE a.finished_at IS NULL AND (a.project_id, a.lane) > (work.project_id, work.lane)
+            WHERE a.finished_at IS NULL AND a.started_at IS NULL
+              AND (a.project_id, a.lane) > (waiting.project_id, waiting.lane)
+            ORDER BY a.project_id, a.lane LIMIT 1) AS next
+), under_way AS (
+    (SELECT project_id, lane FROM async_actions WHERE finished_at IS NULL AND started_at IS NOT NULL
+      ORDER BY project_id, lane LIMIT 1)
+    UNION ALL
+    SELECT next.project_id, next.lane
+      FROM under_way CROSS JOIN LATERAL (
+           SELECT a.project_id, a.lane FROM async_actions AS a
+            WHERE a.finished_at IS NULL AND a.started_at IS NOT NULL
+              AND (a.project_id, a.lane) > (under_way.project_id, under_way.lane)
             ORDER BY a.project_id, a.lane LIMIT 1) AS next
 )
-SELECT work.project_id, work.lane, lanes.served_at
-  FROM work LEFT JOIN lanes ON lanes.project_id = work.project_id AND lanes.lane = work.lane
- ORDER BY lanes.served_at NULLS FIRST
- LIMIT :limit;
+SELECT s.xmin::text AS xmin, w.project_id, w.lane
+  FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) AS s
+  LEFT JOIN (SELECT project_id, lane FROM waiting UNION SELECT project_id, lane FROM under_way
+              UNION SELECT project_id, lane FROM async_action_cancels) AS w ON true;
 
 -- name: lane_try_lock
 -- Take the lane for this session. Reads no table: it would read it as it was before the lock.
 SELECT pg_try_advisory_lock(:key) AS locked;
 
--- name: lane_served
--- When the lane that we hold was last served; none if never.
-SELECT served_at FROM lanes WHERE project_id = :project_id AND lane = :lane;
-
 -- name: lane_unlock
 SELECT pg_advisory_unlock(:key) AS unlocked;
 
--- name: lane_serve
--- Move the lane to the end of the round.
-INSERT INTO lanes (project_id, lane, served_at)
-SELECT :project_id, :lane, clock_timestamp()
-    ON CONFLICT (project_id, lane) DO UPDATE SET served_at = excluded.served_at;
+-- name: lane_look
+-- All that a turn of the lane begins with, once it is ours: where it stands, its first action under way, and at most
+-- `limit` that wait. `settled`: no transaction runs any more that could bring one with a seq below seq_floor_next. A
+-- transaction has its number before it draws a seq, and the floor's transaction got its own after it had seen that seq.
+-- A number that is still to come is that of another server, from which this database was restored.
+SELECT t.turn, t.record_us, t.job_turn_floor, t.job_turn_next, t.seq_floor, t.seq_floor_next,
+       t.seq_floor_next_xid::text AS seq_floor_next_xid,
+       t.seq_floor_next_xid < pg_snapshot_xmin(s.now) OR t.seq_floor_next_xid >= pg_snapshot_xmax(s.now) AS settled,
+       EXISTS (SELECT FROM lane_pauses WHERE project_id = :project_id AND lane = :lane) AS paused,
+       EXISTS (SELECT FROM async_action_cancels WHERE project_id = :project_id AND lane = :lane) AS cancels,
+       w.waiting, w.waiting_seqs, head.*
+  FROM (SELECT pg_current_snapshot() AS now) AS s
+  LEFT JOIN LATERAL (
+       SELECT l.turn, l.record_us, l.job_turn_floor, l.job_turn_next, l.seq_floor, l.seq_floor_next, l.seq_floor_next_xid
+         FROM lane_turns AS l
+        WHERE l.project_id = :project_id AND l.lane = :lane
+        ORDER BY l.turn DESC LIMIT 1) AS t ON true
+ CROSS JOIN LATERAL (
+       SELECT array_agg(f.id ORDER BY f.seq) AS waiting, array_agg(f.seq ORDER BY f.seq) AS waiting_seqs
+         FROM (SELECT a.id, a.seq FROM async_actions AS a
+                WHERE a.project_id = :project_id AND a.lane = :lane AND a.finished_at IS NULL AND a.started_at IS NULL
+                  AND a.seq >= coalesce(t.seq_floor, 0)
+                ORDER BY a.seq
+                LIMIT :limit) AS f) AS w
+  LEFT JOIN LATERAL (
+       SELECT a.*,
+              CASE WHEN a.dry_run THEN a.records_total - a.records_next ELSE
+              (SELECT max(p.first_record + p.records) - a.records_next
+                 FROM (SELECT first_record, records FROM async_action_pieces
+                        WHERE project_id = :project_id AND action_id = a.id
+                          AND first_record >= (SELECT max(first_record) FROM async_action_pieces
+                                                WHERE project_id = :project_id AND action_id = a.id
+                                                  AND first_record <= a.records_next)
+                        ORDER BY first_record
+                        LIMIT 3) AS p) END AS at_hand
+         FROM ((SELECT id, type, started_at IS NOT NULL AS under_way, job_turn, records_total, records_next, records_done,
+                       records_failed, counts, portion_records, started_by, stops_alone, dry_run, cursor, parameters
+                  FROM async_actions
+                 WHERE project_id = :project_id AND lane = :lane AND finished_at IS NULL AND started_at IS NOT NULL
+                   AND job_turn >= coalesce(t.job_turn_floor, 0)
+                 ORDER BY job_turn
+                 LIMIT 1)
+                UNION ALL
+               (SELECT id, type, started_at IS NOT NULL AS under_way, job_turn, records_total, records_next, records_done,
+                       records_failed, counts, portion_records, started_by, stops_alone, dry_run, cursor, parameters
+                  FROM async_actions
+                 WHERE project_id = :project_id AND id = w.waiting[1])) AS a
+        ORDER BY a.under_way DESC
+        LIMIT 1) AS head ON true;
 
--- name: async_action_head
--- The action of a fifo lane that is next: the one under way, else the one that arrived first. A request whose
--- transaction took longer can become visible with an earlier number: it must not cut in on the one under way.
-SELECT id, type, seq, records_total, records_next, records_done, records_failed, counts, portion_records,
-       started_by, stops_alone, dry_run, cursor,
-       CASE WHEN dry_run THEN records_total - records_next ELSE
-       (SELECT max(p.first_record + p.records) - a.records_next
-          FROM (SELECT first_record, records FROM async_action_pieces
-                 WHERE project_id = :project_id AND action_id = a.id
-                   AND first_record >= (SELECT max(first_record) FROM async_action_pieces
-                                         WHERE project_id = :project_id AND action_id = a.id
-                                           AND first_record <= a.records_next)
-                 ORDER BY first_record
-                 LIMIT 3) AS p) END AS at_hand
-  FROM async_actions AS a
- WHERE project_id = :project_id AND lane = :lane AND finished_at IS NULL
-   AND seq = coalesce(
-       (SELECT min(seq) FROM async_actions
-         WHERE project_id = :project_id AND lane = :lane AND finished_at IS NULL AND started_at IS NOT NULL),
-       (SELECT min(seq) FROM async_actions
-         WHERE project_id = :project_id AND lane = :lane AND finished_at IS NULL));
+-- name: lane_take_turn!
+-- The lane's next turn, which sends it to the end of the round; one that somebody else took already is an error. Actions
+-- that waited are put under way, and a start mark on the one whose portion comes now: committed before the portion, so
+-- that it outlives a worker that the portion stops.
+WITH before AS (
+    DELETE FROM lane_turns WHERE project_id = :project_id AND lane = :lane AND turn = :turn
+), started AS (
+    UPDATE async_actions AS a
+       SET status = 'IN_PROGRESS', started_at = coalesce(a.started_at, t.now), updated_at = t.now,
+           job_turn = u.job_turn,
+           started_by = CASE WHEN a.id = :head THEN :started_by ELSE a.started_by END,
+           portion_records = CASE WHEN a.id = :head THEN :portion_records ELSE a.portion_records END,
+           stops_alone = CASE WHEN a.id = :head THEN :stops_alone ELSE a.stops_alone END
+      FROM (SELECT clock_timestamp() AS now) AS t, unnest(:ids::text[], :job_turns::bigint[]) AS u (id, job_turn)
+     WHERE a.project_id = :project_id AND a.id = u.id AND a.finished_at IS NULL
+)
+INSERT INTO lane_turns (project_id, lane, turn, served_at, record_us, job_turn_floor, job_turn_next, seq_floor,
+                        seq_floor_next, seq_floor_next_xid)
+SELECT :project_id, :lane, :turn + 1, clock_timestamp(), :record_us, :job_turn_floor, :job_turn_next, :seq_floor,
+       :seq_floor_next, coalesce(:seq_floor_next_xid::xid8, pg_current_xact_id());
+
+-- name: lane_cancels
+-- Requests to end actions of a lane; of an action that has ended by itself the columns are null.
+SELECT c.action_id, a.id, a.type, a.job_turn, a.records_total, a.records_next, a.records_done, a.records_failed,
+       a.counts, a.portion_records, a.dry_run, a.cursor, a.parameters
+  FROM (SELECT action_id FROM async_action_cancels WHERE project_id = :project_id AND lane = :lane
+         ORDER BY requested_at, action_id LIMIT :limit) AS c
+  LEFT JOIN async_actions AS a ON a.project_id = :project_id AND a.id = c.action_id AND a.finished_at IS NULL;
+
+-- name: async_action_cancel_delete!
+DELETE FROM async_action_cancels WHERE project_id = :project_id AND lane = :lane AND action_id = :id;
 
 -- name: worker_is_well
 -- A row if this worker reports, and the session that reports is there: it can have lost its other session at most.
 SELECT w.id
   FROM workers AS w JOIN pg_stat_activity AS a ON a.application_name = 'punchcard ' || :pulse
  WHERE w.id = :id AND w.seen_at > clock_timestamp() - :silent_ms * interval '1 millisecond';
-
--- name: async_action_mark_start
--- The start mark, committed before the portion so that it outlives a worker that the portion stops.
-UPDATE async_actions AS a
-   SET status = 'IN_PROGRESS', started_at = coalesce(a.started_at, t.now), updated_at = t.now,
-       started_by = :started_by, portion_records = :portion_records, stops_alone = :stops_alone
-  FROM (SELECT clock_timestamp() AS now) AS t
- WHERE a.project_id = :project_id AND a.id = :id AND a.finished_at IS NULL;
 
 -- name: async_action_withdraw_start!
 -- The worker is alive and the portion failed for a reason outside it: the start does not count.
@@ -93,8 +169,8 @@ SELECT record FROM async_action_failures WHERE project_id = :project_id AND acti
 
 -- name: lane_learn!
 -- What a record of the lane took of late: each portion counts for a fifth.
-UPDATE lanes AS l SET record_us = coalesce(0.8 * l.record_us + 0.2 * :record_us, :record_us)
- WHERE l.project_id = :project_id AND l.lane = :lane;
+UPDATE lane_turns AS l SET record_us = coalesce(0.8 * l.record_us + 0.2 * :record_us, :record_us)
+ WHERE l.project_id = :project_id AND l.lane = :lane AND l.turn = :turn;
 
 -- name: async_action_advance
 -- What a portion did. Only while the start mark is still ours: a portion that outlived its lane commits nothing.
@@ -107,14 +183,19 @@ UPDATE async_actions AS a
 RETURNING a.id;
 
 -- name: async_action_finish
--- What keeps nothing is of no interest to retention from the start.
+-- The end, and what the last portion did; of an action that is cancelled there is no start mark. What keeps nothing is of
+-- no interest to retention from the start.
 UPDATE async_actions AS a
-   SET status = 'DONE', operation_status = :operation_status, result = :result, finished_at = t.now, updated_at = t.now,
-       emptied_at = CASE WHEN a.records_failed = 0 THEN t.now END,
-       payload_deleted_at = CASE WHEN NOT :payload_kept THEN t.now END
+   SET status = :status, operation_status = :operation_status, result = :result, finished_at = t.now,
+       updated_at = t.now, started_by = NULL, stops_alone = 0,
+       records_total = :records_total, records_next = :records_next, records_done = :records_done,
+       records_failed = :records_failed, counts = :counts, cursor = :cursor,
+       emptied_at = CASE WHEN :records_failed = 0 THEN t.now END,
+       payload_deleted_at = CASE WHEN NOT :payload_kept THEN t.now END,
+       report_deleted_at = CASE WHEN NOT :reported THEN t.now END
   FROM (SELECT clock_timestamp() AS now) AS t
  WHERE a.project_id = :project_id AND a.id = :id AND a.finished_at IS NULL
-   AND a.records_next = a.records_total
+   AND (:started_by::text IS NULL OR a.started_by = :started_by)
 RETURNING a.id;
 
 -- name: async_action_failures_insert!

@@ -1,6 +1,6 @@
 """Retention: what was kept for a time is deleted after it.
 
-Idempotency keys, payloads and failed records have each a time of their own (settings). A sweep goes through
+Idempotency keys, payloads, failed records and reports have each a time of their own (settings). A sweep goes through
 the projects and deletes what is due, a few hundred rows a statement and each statement a transaction of one
 project: nothing waits long for it and no snapshot gets old. What belongs to an action is deleted first and
 marked as deleted after it, so a sweep that is cut off is continued by the next one.
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import psycopg
 from msgspec import Struct
 
@@ -35,11 +36,46 @@ STATEMENT_S = 20.0
 PROJECTS_A_PAGE = 500
 ACTIONS_A_PAGE = 200
 ROWS_MAX = 500
-# a piece of payload is up to a megabyte, and what is large
+# a piece of payload is up to a megabyte, a row of a report a quarter of that
 PIECES_MAX = 50
 
 logger = log.get(__name__)
 _jitter = random.SystemRandom()
+
+
+class Kept(Struct, frozen=True):
+    """What is kept with an action: statements that find actions for which it is due, delete it, and mark it deleted."""
+
+    name: str
+    due: bytes
+    delete: bytes
+    deleted: bytes
+    rows_max: int
+
+
+KEPT = (
+    Kept(
+        "pieces",
+        due=SQL.retention_pieces_due,
+        delete=SQL.retention_pieces_delete,
+        deleted=SQL.retention_pieces_deleted,
+        rows_max=PIECES_MAX,
+    ),
+    Kept(
+        "failures",
+        due=SQL.retention_failures_due,
+        delete=SQL.retention_failures_delete,
+        deleted=SQL.retention_failures_deleted,
+        rows_max=ROWS_MAX,
+    ),
+    Kept(
+        "reports",
+        due=SQL.retention_reports_due,
+        delete=SQL.retention_reports_delete,
+        deleted=SQL.retention_reports_deleted,
+        rows_max=PIECES_MAX,
+    ),
+)
 
 
 class Swept(Struct):
@@ -48,6 +84,7 @@ class Swept(Struct):
     keys: int = 0
     pieces: int = 0
     failures: int = 0
+    reports: int = 0
     actions: int = 0
 
     @property
@@ -77,7 +114,7 @@ class Sweeper:
                 pause_s = min(RETRY_S, interval_s)
                 continue
             if swept is not None and not swept.nothing:
-                logger.info("swept", keys=swept.keys, pieces=swept.pieces, failures=swept.failures)
+                logger.info("swept", **msgspec.structs.asdict(swept))
 
     async def sweep(self) -> Swept | None:
         """Delete what is due now. None when another worker is at it."""
@@ -99,6 +136,7 @@ class Sweeper:
             idempotency_hours=settings.idempotency_hours,
             payload_days=settings.payload_days,
             failures_days=settings.failures_days,
+            report_days=settings.report_days,
         )
         after = ""
         while projects := await _all(
@@ -109,30 +147,24 @@ class Sweeper:
                     swept.keys += await _delete(
                         conn, SQL.retention_keys_delete, ROWS_MAX, project_id=project.id, before=horizons.keys_before
                     )
-                if project.has_payload:
-                    await self._empty_payload(conn, project.id, horizons.payload_before, swept)
-                if project.has_failures:
-                    await self._empty_failures(conn, project.id, horizons.failures_before, swept)
+                for kept in KEPT:
+                    if getattr(project, f"has_{kept.name}"):
+                        before = getattr(horizons, f"{kept.name}_before")
+                        await _empty(conn, project.id, kept, before, swept)
             after = projects[-1].id
         return swept
 
-    async def _empty_payload(self, conn: Conn, project: str, before: datetime, swept: Swept) -> None:
-        due = {"project_id": project, "before": before, "limit": ACTIONS_A_PAGE}
-        while actions := await _all(conn, SQL.retention_payload_due, **due):
-            for action in actions:
-                key = {"project_id": project, "id": action.id}
-                swept.pieces += await _delete(conn, SQL.retention_pieces_delete, PIECES_MAX, **key)
-                await _execute(conn, SQL.retention_payload_deleted, key)
-                swept.actions += 1
 
-    async def _empty_failures(self, conn: Conn, project: str, before: datetime, swept: Swept) -> None:
-        due = {"project_id": project, "before": before, "limit": ACTIONS_A_PAGE}
-        while actions := await _all(conn, SQL.retention_failures_due, **due):
-            for action in actions:
-                key = {"project_id": project, "id": action.id}
-                swept.failures += await _delete(conn, SQL.retention_failures_delete, ROWS_MAX, **key)
-                await _execute(conn, SQL.retention_failures_deleted, key)
-                swept.actions += 1
+async def _empty(conn: Conn, project: str, kept: Kept, before: datetime, swept: Swept) -> None:
+    """Delete what is kept with the actions of a project that finished before a moment."""
+    due = {"project_id": project, "before": before, "limit": ACTIONS_A_PAGE}
+    while actions := await _all(conn, kept.due, **due):
+        for action in actions:
+            key = {"project_id": project, "id": action.id}
+            rows = await _delete(conn, kept.delete, kept.rows_max, **key)
+            setattr(swept, kept.name, getattr(swept, kept.name) + rows)
+            await _execute(conn, kept.deleted, key)
+            swept.actions += 1
 
 
 async def _delete(conn: Conn, statement: bytes, limit: int, **parameters: Any) -> int:

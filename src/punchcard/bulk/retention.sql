@@ -8,8 +8,9 @@ SELECT pg_advisory_unlock(:lock) AS unlocked;
 -- name: retention_horizons
 -- What is older than these moments is to be deleted.
 SELECT t.now - :idempotency_hours * interval '1 hour' AS keys_before,
-       t.now - :payload_days * interval '1 day' AS payload_before,
-       t.now - :failures_days * interval '1 day' AS failures_before
+       t.now - :payload_days * interval '1 day' AS pieces_before,
+       t.now - :failures_days * interval '1 day' AS failures_before,
+       t.now - :report_days * interval '1 day' AS reports_before
   FROM (SELECT clock_timestamp() AS now) AS t;
 
 -- name: retention_projects
@@ -19,11 +20,14 @@ SELECT p.id,
        EXISTS (SELECT FROM idempotency_keys AS k
                 WHERE k.project_id = p.id AND k.created_at <= :keys_before) AS has_keys,
        EXISTS (SELECT FROM async_actions AS a
-                WHERE a.project_id = p.id AND a.finished_at <= :payload_before
-                  AND a.finished_at IS NOT NULL AND a.payload_deleted_at IS NULL) AS has_payload,
+                WHERE a.project_id = p.id AND a.finished_at <= :pieces_before
+                  AND a.finished_at IS NOT NULL AND a.payload_deleted_at IS NULL) AS has_pieces,
        EXISTS (SELECT FROM async_actions AS a
                 WHERE a.project_id = p.id AND a.finished_at <= :failures_before
-                  AND a.finished_at IS NOT NULL AND a.emptied_at IS NULL) AS has_failures
+                  AND a.finished_at IS NOT NULL AND a.emptied_at IS NULL) AS has_failures,
+       EXISTS (SELECT FROM async_actions AS a
+                WHERE a.project_id = p.id AND a.finished_at <= :reports_before
+                  AND a.finished_at IS NOT NULL AND a.report_deleted_at IS NULL) AS has_reports
   FROM (SELECT id FROM projects WHERE id > :after ORDER BY id LIMIT :limit) AS p
  ORDER BY p.id;
 
@@ -36,7 +40,7 @@ DELETE FROM idempotency_keys AS k
                            ORDER BY o.created_at
                            LIMIT :limit));
 
--- name: retention_payload_due
+-- name: retention_pieces_due
 -- Actions whose payload has been kept for long enough, the one finished first in front.
 SELECT id FROM async_actions
  WHERE project_id = :project_id AND finished_at <= :before
@@ -52,7 +56,7 @@ DELETE FROM async_action_pieces
                                   ORDER BY first_record
                                   LIMIT :limit));
 
--- name: retention_payload_deleted
+-- name: retention_pieces_deleted
 UPDATE async_actions AS a SET payload_deleted_at = t.now
   FROM (SELECT clock_timestamp() AS now) AS t
  WHERE a.project_id = :project_id AND a.id = :id AND a.finished_at IS NOT NULL AND a.payload_deleted_at IS NULL;
@@ -76,3 +80,24 @@ DELETE FROM async_action_failures
 UPDATE async_actions AS a SET emptied_at = t.now
   FROM (SELECT clock_timestamp() AS now) AS t
  WHERE a.project_id = :project_id AND a.id = :id AND a.finished_at IS NOT NULL AND a.emptied_at IS NULL;
+
+-- name: retention_reports_due
+-- Actions whose report has been kept for long enough, the one finished first in front.
+SELECT id FROM async_actions
+ WHERE project_id = :project_id AND finished_at <= :before
+   AND finished_at IS NOT NULL AND report_deleted_at IS NULL
+ ORDER BY finished_at
+ LIMIT :limit;
+
+-- name: retention_reports_delete
+DELETE FROM async_action_reports
+ WHERE project_id = :project_id AND action_id = :id
+   AND first_record = ANY (ARRAY(SELECT first_record FROM async_action_reports
+                                  WHERE project_id = :project_id AND action_id = :id
+                                  ORDER BY first_record
+                                  LIMIT :limit));
+
+-- name: retention_reports_deleted
+UPDATE async_actions AS a SET report_deleted_at = t.now
+  FROM (SELECT clock_timestamp() AS now) AS t
+ WHERE a.project_id = :project_id AND a.id = :id AND a.finished_at IS NOT NULL AND a.report_deleted_at IS NULL;

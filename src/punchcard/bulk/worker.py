@@ -18,9 +18,9 @@ from msgspec import Struct
 from psycopg import errors as pg
 
 from punchcard import ids, log
-from punchcard.bulk import lanes, signals
+from punchcard.bulk import claims, lanes, signals
 from punchcard.bulk.jobs import Job
-from punchcard.bulk.portions import LaneLost, run_portion
+from punchcard.bulk.portions import LaneLost, cancel, run_portion
 from punchcard.bulk.retention import Sweeper
 from punchcard.db import statements
 from punchcard.db.database import Conn, connect, deadline, session_limits
@@ -33,6 +33,8 @@ BACKOFF_MAX_S = 15.0
 # beyond what PostgreSQL allows a portion's statements: then the link itself is dead
 PORTION_LINK_MARGIN_S = 10.0
 SESSION_STATEMENT_S = 10.0
+# how long a worker that leaves tries to reach the database once more
+GOODBYE_S = 3.0
 PORTION_WORK_MEM_KB = 32 * 1024
 
 logger = log.get(__name__)
@@ -62,13 +64,13 @@ class Worker:
         self.id = ids.new("worker")
         self._numbers = itertools.count()
         self._conn: Conn | None = None
-        self._starter = lanes.Starter(self.id, "", settings.worker_silent_ms)
+        self._starter = claims.Starter(self.id, "", settings.worker_silent_ms)
         self._unwithdrawn: dict[str, Any] | None = None
         # lanes whose last portion failed here, and the session's own trouble
-        self._resting: dict[tuple[str, str], Trouble] = {}
+        self._resting: dict[lanes.Place, Trouble] = {}
         self._session_trouble: Trouble | None = None
         self._woken = asyncio.Event()
-        self._round = lanes.Round()
+        self._round = lanes.Round(self.id, silent_ms=settings.worker_silent_ms)
         self._done = signals.Debt(signals.DONE)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -116,13 +118,14 @@ class Worker:
             await self._drop_session()
             return False
         self._session_trouble = None
-        return worth_another_look
+        # the lanes of others were not looked at if ours gave us something to do
+        return worth_another_look or self._round.has_served
 
     async def _read_round(self, conn: Conn) -> None:
         async with deadline(conn, SESSION_STATEMENT_S):
             await self._round.read(conn)
         # other workers have ended the trouble of lanes that no longer have work
-        waiting, now = self._round.places, time.monotonic()
+        waiting, now = self._round.known, time.monotonic()
         self._resting = {
             place: trouble for place, trouble in self._resting.items() if place in waiting or trouble.until > now
         }
@@ -134,18 +137,50 @@ class Worker:
             return False
         async with (
             deadline(conn, self._settings.worker_statement_ms / 1000 + PORTION_LINK_MARGIN_S),
-            lanes.held(conn, turn) as hold,
+            lanes.held(conn, turn) as look,
         ):
-            if hold is not lanes.Hold.OURS:
-                return hold is lanes.Hold.SERVED
-            claim = await lanes.claim_head(conn, turn, starter=self._starter, number=next(self._numbers))
+            if look is None:
+                return False
+            if look.turn != turn.turn:  # another worker has served it since the list was read: others come first
+                return True
+            if look.cancels:
+                await self._cancel(conn, turn)
+                return True
+            claim = None if look.paused else await self._claim(conn, turn, look)
             if claim is None:
                 return False
+            self._round.has_served = True
             with structlog.contextvars.bound_contextvars(async_action_id=claim.id):
                 await self._portion(conn, claim, turn.place)
         return True
 
-    async def _portion(self, conn: Conn, claim: lanes.Claim, place: tuple[str, str]) -> None:
+    async def _claim(self, conn: Conn, turn: lanes.LaneTurn, look: Any) -> claims.Claim | None:
+        """The action that gets the portion."""
+        claim = await claims.take_turn(conn, turn, look, starter=self._starter, number=next(self._numbers))
+        if claim is None:
+            self._round.forget(turn.place)
+        return claim
+
+    async def _cancel(self, conn: Conn, turn: lanes.LaneTurn) -> None:
+        """End the actions of the lane that are asked to; one that cannot be ended now is tried again later."""
+        try:
+            for action_id, claim in await claims.cancelled(conn, turn):
+                async with conn.transaction():
+                    if claim is not None:
+                        await cancel(conn, claim, self._jobs, self._settings)
+                    key = {"project_id": turn.project, "lane": turn.lane, "id": action_id}
+                    await conn.execute(lanes.SQL.async_action_cancel_delete, key)
+                if claim is not None:
+                    logger.info("action_cancelled", async_action_id=action_id, type=claim.type)
+                    self._done.owe()
+        except Exception as error:
+            if conn.broken:
+                raise
+            self._resting[turn.place] = self._note_trouble(error, self._resting.get(turn.place))
+        else:
+            self._resting.pop(turn.place, None)
+
+    async def _portion(self, conn: Conn, claim: claims.Claim, place: lanes.Place) -> None:
         self._unwithdrawn = {
             "project_id": claim.project,
             "id": claim.id,
@@ -201,6 +236,8 @@ class Worker:
     async def _session(self) -> Conn:
         if self._conn is None or self._conn.closed:
             self._conn = await connect(self._dsn, part="worker", options=session_options(self._settings))
+            # perhaps another server, or one that has lost the last transactions: what we know of its lanes is void
+            self._round = lanes.Round(self.id, silent_ms=self._settings.worker_silent_ms)
             await self._register(self._conn)
         return self._conn
 
@@ -209,7 +246,7 @@ class Worker:
         async with deadline(conn, SESSION_STATEMENT_S):
             row = await (await conn.execute(SQL.postmaster_start)).fetchone()
             assert row is not None
-            self._starter = lanes.Starter(self.id, row.started, self._settings.worker_silent_ms)
+            self._starter = claims.Starter(self.id, row.started, self._settings.worker_silent_ms)
             await conn.execute(SQL.worker_end_own_session, {"id": self.id})
             await conn.execute(SQL.worker_register, {"id": self.id})
             await self._withdraw(conn)
@@ -220,12 +257,13 @@ class Worker:
             self._conn = None
 
     async def _leave(self) -> None:
-        with contextlib.suppress(psycopg.Error, OSError):
-            if self._conn and not self._conn.broken:
-                async with deadline(self._conn, SESSION_STATEMENT_S):
-                    await self._withdraw(self._conn)
-                    await self._done.pay(self._conn, all_of_it=True)
-                    await self._conn.execute(SQL.worker_delete, {"id": self.id})
+        """Say goodbye, on a new session if ours is lost: a start mark left behind would count as a death."""
+        with contextlib.suppress(psycopg.Error, OSError, TimeoutError):
+            conn = await asyncio.wait_for(self._session(), GOODBYE_S)
+            async with deadline(conn, SESSION_STATEMENT_S):
+                await self._withdraw(conn)
+                await self._done.pay(conn, all_of_it=True)
+                await conn.execute(SQL.worker_delete, {"id": self.id})
         await self._drop_session()
 
     # ---- pulse ----
@@ -235,7 +273,7 @@ class Worker:
         while True:
             began = time.monotonic()
             try:
-                async with await connect(self._dsn, part=lanes.pulse_name(self.id)) as conn:
+                async with await connect(self._dsn, part=claims.pulse_name(self.id)) as conn:
                     await conn.execute(f"LISTEN {signals.WORK}".encode())
                     self._woken.set()
                     await self._pulse(conn)
@@ -263,8 +301,8 @@ class Worker:
         self._woken.set()
 
 
-def session_options(settings: Settings) -> dict[str, int]:
-    """What PostgreSQL ends by itself for a worker that is gone: statements, waits and links; and its memory."""
+def session_options(settings: Settings) -> dict[str, str | int]:
+    """What PostgreSQL ends by itself for a worker that is gone: statements, waits and links; its memory and plans."""
     return {
         **session_limits(
             statement_ms=settings.worker_statement_ms,
@@ -275,4 +313,9 @@ def session_options(settings: Settings) -> dict[str, int]:
         "idle_session_timeout": settings.worker_silent_ms,
         # what a portion sends as arrays fits, and is not spilled to disk on the way
         "work_mem": PORTION_WORK_MEM_KB,
+        # A worker never needs a table whole. Without statistics the planner takes what is newer than a transaction for
+        # a third of all rows. And no statement of a worker is worth compiling.
+        "enable_seqscan": "off",
+        "jit": "off",
+        "plan_cache_mode": "auto",
     }

@@ -17,6 +17,14 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_project ON api_keys USING btree (project_id);
 
+CREATE TABLE async_action_cancels (
+    project_id text NOT NULL STATISTICS 0,
+    lane text NOT NULL,
+    action_id text NOT NULL,
+    requested_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT async_action_cancels_pkey PRIMARY KEY (project_id, lane, action_id)
+);
+
 CREATE TABLE async_action_failures (
     project_id text NOT NULL STATISTICS 0,
     action_id text NOT NULL,
@@ -37,6 +45,17 @@ CREATE TABLE async_action_pieces (
     CONSTRAINT async_action_pieces_pkey PRIMARY KEY (project_id, action_id, first_record),
     CONSTRAINT async_action_pieces_project_id_action_id_fkey FOREIGN KEY (project_id, action_id) REFERENCES async_actions(project_id, id) ON DELETE CASCADE,
     CONSTRAINT async_action_pieces_records_check CHECK ((records > 0))
+);
+
+CREATE TABLE async_action_reports (
+    project_id text NOT NULL STATISTICS 0,
+    action_id text NOT NULL,
+    first_record integer NOT NULL,
+    records integer NOT NULL,
+    body bytea NOT NULL,
+    CONSTRAINT async_action_reports_pkey PRIMARY KEY (project_id, action_id, first_record),
+    CONSTRAINT async_action_reports_project_id_action_id_fkey FOREIGN KEY (project_id, action_id) REFERENCES async_actions(project_id, id) ON DELETE CASCADE,
+    CONSTRAINT async_action_reports_records_check CHECK ((records > 0))
 );
 
 CREATE TABLE async_actions (
@@ -65,6 +84,10 @@ CREATE TABLE async_actions (
     cursor jsonb,
     emptied_at timestamp with time zone,
     payload_deleted_at timestamp with time zone,
+    parameters jsonb,
+    job_turn bigint NOT NULL DEFAULT 0,
+    accepted_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    report_deleted_at timestamp with time zone,
     CONSTRAINT async_actions_pkey PRIMARY KEY (project_id, id),
     CONSTRAINT async_actions_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE,
     CONSTRAINT async_actions_check CHECK (((records_next >= 0) AND (records_next <= records_total))),
@@ -79,11 +102,53 @@ CREATE TABLE async_actions (
     CONSTRAINT async_actions_records_total_check CHECK ((records_total >= 0)),
     CONSTRAINT async_actions_status_check CHECK ((status = ANY (ARRAY['ENQUEUED'::text, 'IN_PROGRESS'::text, 'DONE'::text, 'FAILED'::text])))
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
+CREATE INDEX async_actions_arrivals ON async_actions USING btree (accepted_xid) WHERE (finished_at IS NULL);
 CREATE UNIQUE INDEX async_actions_created ON async_actions USING btree (project_id, created_at);
 CREATE INDEX async_actions_kept ON async_actions USING btree (project_id, finished_at) WHERE ((finished_at IS NOT NULL) AND (emptied_at IS NULL));
 CREATE INDEX async_actions_payload_kept ON async_actions USING btree (project_id, finished_at) WHERE ((finished_at IS NOT NULL) AND (payload_deleted_at IS NULL));
-CREATE INDEX async_actions_under_way ON async_actions USING btree (project_id, lane, seq) WHERE ((finished_at IS NULL) AND (started_at IS NOT NULL));
-CREATE INDEX async_actions_waiting ON async_actions USING btree (project_id, lane, seq) WHERE (finished_at IS NULL);
+CREATE INDEX async_actions_report_kept ON async_actions USING btree (project_id, finished_at) WHERE ((finished_at IS NOT NULL) AND (report_deleted_at IS NULL));
+CREATE INDEX async_actions_under_way ON async_actions USING btree (project_id, lane, job_turn) WHERE ((finished_at IS NULL) AND (started_at IS NOT NULL));
+CREATE INDEX async_actions_waiting ON async_actions USING btree (project_id, lane, seq) WHERE ((finished_at IS NULL) AND (started_at IS NULL));
+
+CREATE TABLE campaign_jobs (
+    project_id text NOT NULL STATISTICS 0,
+    campaign_id text NOT NULL,
+    action_id text NOT NULL,
+    type text NOT NULL,
+    vouchers integer NOT NULL DEFAULT 0,
+    succeeded boolean,
+    CONSTRAINT campaign_jobs_pkey PRIMARY KEY (project_id, campaign_id, action_id)
+) WITH (fillfactor=85);
+
+CREATE TABLE campaigns (
+    project_id text NOT NULL STATISTICS 0,
+    id text NOT NULL,
+    name text NOT NULL,
+    description text,
+    campaign_type text NOT NULL,
+    type text NOT NULL,
+    voucher jsonb NOT NULL,
+    auto_join boolean NOT NULL DEFAULT false,
+    join_once boolean NOT NULL DEFAULT false,
+    use_voucher_metadata_schema boolean NOT NULL DEFAULT false,
+    start_date timestamp with time zone,
+    expiration_date timestamp with time zone,
+    validity_timeframe jsonb,
+    validity_day_of_week jsonb,
+    validity_hours jsonb,
+    activity_duration_after_publishing text,
+    category text,
+    active boolean NOT NULL DEFAULT true,
+    metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone,
+    binned_at timestamp with time zone,
+    CONSTRAINT campaigns_pkey PRIMARY KEY (project_id, id),
+    CONSTRAINT campaigns_type_check CHECK ((type = ANY (ARRAY['AUTO_UPDATE'::text, 'STATIC'::text, 'STANDALONE'::text])))
+) WITH (fillfactor=85);
+CREATE UNIQUE INDEX campaigns_created ON campaigns USING btree (project_id, created_at);
+CREATE UNIQUE INDEX campaigns_name ON campaigns USING btree (project_id, name);
+CREATE INDEX campaigns_updated ON campaigns USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
 
 CREATE TABLE customers (
     project_id text NOT NULL STATISTICS 0,
@@ -127,14 +192,28 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_created ON idempotency_keys USING btree (project_id, created_at);
 
-CREATE TABLE lanes (
+CREATE TABLE lane_pauses (
     project_id text NOT NULL STATISTICS 0,
     lane text NOT NULL,
+    paused_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT lane_pauses_pkey PRIMARY KEY (project_id, lane),
+    CONSTRAINT lane_pauses_lane_check CHECK ((lane = ANY (ARRAY['fifo'::text, 'round_robin'::text, 'segments'::text, 'reactions'::text])))
+);
+
+CREATE TABLE lane_turns (
+    project_id text NOT NULL STATISTICS 0,
+    lane text NOT NULL,
+    turn bigint NOT NULL,
     served_at timestamp with time zone NOT NULL,
     record_us double precision,
-    CONSTRAINT lanes_pkey PRIMARY KEY (project_id, lane),
-    CONSTRAINT lanes_project_id_fkey FOREIGN KEY (project_id) REFERENCES projects(id) ON DELETE CASCADE
-) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
+    job_turn_floor bigint NOT NULL,
+    job_turn_next bigint NOT NULL,
+    seq_floor bigint NOT NULL,
+    seq_floor_next bigint NOT NULL,
+    seq_floor_next_xid xid8 NOT NULL,
+    CONSTRAINT lane_turns_pkey PRIMARY KEY (project_id, lane, turn),
+    CONSTRAINT lane_turns_lane_check CHECK ((lane = ANY (ARRAY['fifo'::text, 'round_robin'::text, 'segments'::text, 'reactions'::text])))
+) WITH (autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
 
 CREATE TABLE metadata_schemas (
     project_id text NOT NULL STATISTICS 0,
@@ -201,6 +280,7 @@ CREATE TABLE projects (
     timezone text NOT NULL DEFAULT 'UTC'::text,
     ordered_at_key text NOT NULL DEFAULT 'ordered_at'::text,
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    case_sensitive_codes boolean NOT NULL DEFAULT true,
     CONSTRAINT projects_pkey PRIMARY KEY (id)
 );
 
@@ -241,6 +321,48 @@ CREATE UNIQUE INDEX skus_created ON skus USING btree (project_id, created_at);
 CREATE INDEX skus_product ON skus USING btree (project_id, product_id, created_at);
 CREATE UNIQUE INDEX skus_source ON skus USING btree (project_id, source_id);
 CREATE INDEX skus_updated ON skus USING btree (project_id, product_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
+
+CREATE TABLE vouchers (
+    project_id text NOT NULL STATISTICS 0,
+    id text NOT NULL,
+    code text NOT NULL,
+    code_key text NOT NULL,
+    campaign_id text,
+    type text NOT NULL,
+    discount jsonb,
+    gift jsonb,
+    loyalty_card jsonb,
+    category text,
+    start_date timestamp with time zone,
+    expiration_date timestamp with time zone,
+    validity_timeframe jsonb,
+    validity_day_of_week jsonb,
+    validity_hours jsonb,
+    active boolean NOT NULL DEFAULT true,
+    additional_info text,
+    metadata jsonb NOT NULL DEFAULT '{}'::jsonb,
+    is_referral_code boolean NOT NULL DEFAULT false,
+    redemption_quantity integer,
+    redeemed_quantity integer NOT NULL DEFAULT 0,
+    redeemed_amount bigint NOT NULL DEFAULT 0,
+    published_count integer NOT NULL DEFAULT 0,
+    holder_id text,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone,
+    binned_at timestamp with time zone,
+    CONSTRAINT vouchers_pkey PRIMARY KEY (project_id, id),
+    CONSTRAINT vouchers_published_count_check CHECK ((published_count >= 0)),
+    CONSTRAINT vouchers_redeemed_amount_check CHECK ((redeemed_amount >= 0)),
+    CONSTRAINT vouchers_redeemed_quantity_check CHECK ((redeemed_quantity >= 0)),
+    CONSTRAINT vouchers_redemption_quantity_check CHECK ((redemption_quantity >= 0)),
+    CONSTRAINT vouchers_type_check CHECK ((type = ANY (ARRAY['DISCOUNT_VOUCHER'::text, 'GIFT_VOUCHER'::text, 'LOYALTY_CARD'::text])))
+) WITH (fillfactor=85);
+CREATE INDEX vouchers_campaign ON vouchers USING btree (project_id, campaign_id, created_at) INCLUDE (binned_at) WHERE (campaign_id IS NOT NULL);
+CREATE INDEX vouchers_category ON vouchers USING btree (project_id, category, created_at) WHERE ((category IS NOT NULL) AND (binned_at IS NULL));
+CREATE UNIQUE INDEX vouchers_code ON vouchers USING btree (project_id, code_key) INCLUDE (binned_at);
+CREATE UNIQUE INDEX vouchers_created ON vouchers USING btree (project_id, created_at) WHERE (binned_at IS NULL);
+CREATE INDEX vouchers_holder ON vouchers USING btree (project_id, holder_id, created_at) WHERE ((holder_id IS NOT NULL) AND (binned_at IS NULL));
+CREATE INDEX vouchers_updated ON vouchers USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at) WHERE (binned_at IS NULL);
 
 CREATE TABLE workers (
     id text NOT NULL,

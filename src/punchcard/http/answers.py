@@ -179,7 +179,7 @@ def answer_framework_error(request: Request, error: HTTPException) -> Response[A
     if isinstance(error, ValidationException):
         key, message, details = "invalid_query_params", "Invalid query params", _query_complaint(error)
     elif error.status_code == 404:
-        details = "No such path"
+        details = "No such path; /docs shows all that there are"
     elif error.status_code == 405:
         headers["allow"] = ", ".join(sorted(headers.get("allow", "").split(", ")))  # the framework's order changes
         details = f"Allowed methods: {headers['allow']}"

@@ -9,6 +9,7 @@ from typing import Any
 from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import Struct
 
 from punchcard.errors import ApiError, InvalidPayload, Overloaded, PayloadTooLarge
 
@@ -41,6 +42,13 @@ class BodyTimeout(ApiError):
     message = "Request Timeout"
 
 
+class BodyLimit(Struct, frozen=True):
+    """The largest body that some requests may have, and the setting that says so."""
+
+    bytes_max: int
+    setting: str
+
+
 def return_freed_bodies() -> None:
     """Have the C library give the memory of large bodies back to the system as soon as they are dropped.
 
@@ -62,7 +70,7 @@ class BodyBudget:
         silence_seconds_max: float = SILENCE_SECONDS_MAX,
         bytes_per_second_min: int = BYTES_PER_SECOND_MIN,
     ) -> None:
-        self._body_bytes_max = body_bytes_max
+        self._limit = BodyLimit(body_bytes_max, "body_bytes_max")
         self._in_flight_bytes_max = in_flight_bytes_max
         self._silence_seconds_max = silence_seconds_max
         self._bytes_per_second_min = bytes_per_second_min
@@ -70,21 +78,25 @@ class BodyBudget:
         self._large_body_turn = asyncio.Lock()
 
     @asynccontextmanager
-    async def json(self, request: Request) -> AsyncIterator[bytes]:  # type: ignore[type-arg]
+    async def json(self, request: Request, *, limit: BodyLimit | None = None) -> AsyncIterator[bytes]:  # type: ignore[type-arg]
         """The whole body, checked to be UTF-8; its bytes count against the budget until the block ends.
+
+        `limit` holds where it is smaller than that of all bodies.
 
         What a client announces counts from the start: a body that was let in is not refused half-way. Large
         bodies are worked on one at a time, because that takes up to three times their bytes.
         """
         refuse_other_than_json(request)
         announced = request.headers.get("content-length", "")
+        if limit is None or limit.bytes_max > self._limit.bytes_max:
+            limit = self._limit
         held, received = 0, 0
         chunks: list[bytes] = []
         try:
-            held += self._more(held, int(announced) if announced.isdigit() else 0)
+            held += self._more(held, int(announced) if announced.isdigit() else 0, limit)
             async for chunk in self._chunks(request.receive):
                 received += len(chunk)
-                held += self._more(held, received)
+                held += self._more(held, received, limit)
                 chunks.append(chunk)
             body = b"".join(chunks)
             chunks.clear()  # from here on the body is held once
@@ -94,10 +106,10 @@ class BodyBudget:
         finally:
             self._held -= held
 
-    def _more(self, held: int, wanted: int) -> int:
+    def _more(self, held: int, wanted: int, limit: BodyLimit) -> int:
         """Take from the budget what a body of `wanted` bytes holds beyond `held`, and return it."""
-        if wanted > self._body_bytes_max:
-            raise PayloadTooLarge(self._body_bytes_max)
+        if wanted > limit.bytes_max:
+            raise PayloadTooLarge(limit.bytes_max, setting=limit.setting)
         more = max(0, wanted - held)
         if self._held + more > self._in_flight_bytes_max:
             raise Overloaded("The server holds as many request bodies as it may; send this request again")

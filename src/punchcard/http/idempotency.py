@@ -103,9 +103,9 @@ async def once(
     key: str | None,
     body: bytes,
     *,
-    threads: Executor,
+    threads: Executor | None = None,
 ) -> "Once":
-    """The request with its key and fingerprint; large bodies are hashed in `threads`."""
+    """The request with its key and fingerprint; large bodies are hashed in `threads` (none: those of the loop)."""
     mark = b""
     if key is not None:
         scope = request.scope
