@@ -11,9 +11,17 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from punchcard.bulk import async_actions, failures, health, signals
+from punchcard.bulk import async_actions, failures, health, reports, signals
 from punchcard.bulk.jobs import Job
 from punchcard.bulk.worker import Worker
+from punchcard.campaigns import additions as campaign_additions
+from punchcard.campaigns import campaigns
+from punchcard.campaigns import listing as campaigns_listing
+from punchcard.campaigns.deletion import VouchersDeletion
+from punchcard.campaigns.generation import VouchersGeneration
+from punchcard.campaigns.requests import AdditionIn, CampaignIn, CampaignUpdate
+from punchcard.campaigns.spreading import VouchersUpdate
+from punchcard.customers import bulk as customers_bulk
 from punchcard.customers import customers
 from punchcard.db.database import Database
 from punchcard.http import answers, openapi
@@ -24,23 +32,70 @@ from punchcard.orders import imports, orders
 from punchcard.orders.imports import OrdersImport
 from punchcard.orders.orders import OrderIn
 from punchcard.orders.redating import OrdersRedating
+from punchcard.products import bulk as products_bulk
 from punchcard.products import products
 from punchcard.settings import Settings
+from punchcard.vouchers import bulk as vouchers_bulk
+from punchcard.vouchers import listing as vouchers_listing
+from punchcard.vouchers import requests as vouchers_requests
+from punchcard.vouchers import vouchers
+from punchcard.vouchers.requests import VoucherIn, VoucherUpdate
 
 ROUTES = [
     *orders.ROUTES,
     *imports.ROUTES,
     *customers.ROUTES,
+    *customers_bulk.ROUTES,
     *products.ROUTES,
+    *products_bulk.ROUTES,
+    *campaigns_listing.ROUTES,
+    *campaigns.ROUTES,
+    *campaign_additions.ROUTES,
+    *vouchers_bulk.ROUTES,
+    *vouchers_listing.ROUTES,
+    *vouchers.ROUTES,
+    *vouchers_requests.ROUTES,
     *metadata_schemas.ROUTES,
     *async_actions.ROUTES,
     *failures.ROUTES,
+    *reports.ROUTES,
     *health.ROUTES,
     *openapi.ROUTES,
 ]
 # bodies that handlers read themselves, for the description
-BODIES = {"import-orders": openapi.Body(list[OrderIn], imports.EXAMPLE)}
-JOBS: tuple[Job, ...] = (OrdersImport(), OrdersRedating())
+BODIES = {
+    "import-orders": openapi.Body(list[OrderIn], imports.EXAMPLE),
+    "update-customers-in-bulk": openapi.Body(list[customers_bulk.CustomerUpdate], customers_bulk.EXAMPLE),
+    "update-customers-metadata-in-bulk": openapi.Body(
+        customers_bulk.CustomersMetadata, customers_bulk.METADATA_EXAMPLE
+    ),
+    "update-products-in-bulk": openapi.Body(list[products_bulk.ProductUpdate], products_bulk.EXAMPLE, required=False),
+    "update-products-metadata-in-bulk": openapi.Body(
+        products_bulk.ProductsMetadata, products_bulk.METADATA_EXAMPLE, required=False
+    ),
+    "create-campaign": openapi.Body(CampaignIn, campaigns.EXAMPLE),
+    "update-campaign": openapi.Body(CampaignUpdate, campaigns.UPDATE_EXAMPLE),
+    "add-vouchers-to-campaign": openapi.Body(AdditionIn, campaign_additions.EXAMPLE, required=False),
+    "add-voucher-with-specific-code-to-campaign": openapi.Body(AdditionIn, campaign_additions.EXAMPLE, required=False),
+    "generate-random-code": openapi.Body(VoucherIn, vouchers_requests.EXAMPLE),
+    "create-voucher": openapi.Body(VoucherIn, vouchers_requests.EXAMPLE),
+    "update-voucher": openapi.Body(VoucherUpdate, vouchers_requests.UPDATE_EXAMPLE),
+    "update-vouchers-in-bulk": openapi.Body(list[vouchers_bulk.VoucherMetadata], vouchers_bulk.EXAMPLE),
+    "update-vouchers-metadata-in-bulk": openapi.Body(vouchers_bulk.VouchersMetadata, vouchers_bulk.METADATA_EXAMPLE),
+}
+JOBS: tuple[Job, ...] = (
+    OrdersImport(),
+    OrdersRedating(),
+    customers_bulk.CustomersBulkUpdate(),
+    customers_bulk.CustomersMetadataUpdate(),
+    products_bulk.ProductsBulkUpdate(),
+    products_bulk.ProductsMetadataUpdate(),
+    VouchersGeneration(),
+    VouchersUpdate(),
+    VouchersDeletion(),
+    vouchers_bulk.VouchersBulkUpdate(),
+    vouchers_bulk.VouchersMetadataUpdate(),
+)
 
 
 def build_api(settings: Settings, dsn: str, stop: asyncio.Event) -> ASGIApp:
@@ -88,6 +143,7 @@ def build_api(settings: Settings, dsn: str, stop: asyncio.Event) -> ASGIApp:
                 "body_budget": BodyBudget(
                     body_bytes_max=settings.body_bytes_max, in_flight_bytes_max=settings.bodies_in_flight_bytes_max
                 ),
+                "report_links": reports.Links(JOBS, settings),
                 "done_listener": done_listener,
                 "work_notifier": work_notifier,
             }

@@ -36,11 +36,9 @@ class Address(Struct, omit_defaults=True):
     postal_code: str | None = None
 
 
-class CustomerIn(Struct):
-    """A customer as a request names it: by `id`, else by `source_id`, else a new one. null means absent."""
+class CustomerAttributes(Struct):
+    """What a request says about a customer. null means absent."""
 
-    id: Identifier | None = None
-    source_id: Identifier | None = None
     name: str | None = None
     description: str | None = None
     email: Annotated[str, Meta(max_length=EMAIL_LENGTH_MAX)] | None = None
@@ -49,6 +47,13 @@ class CustomerIn(Struct):
     birthday: date | None = None
     address: Address | None = None
     metadata: dict[str, Any] | None = None
+
+
+class CustomerIn(CustomerAttributes):
+    """A customer as a request names it: by `id`, else by `source_id`, else a new one."""
+
+    id: Identifier | None = None
+    source_id: Identifier | None = None
 
 
 class CustomerRow(Struct):
@@ -74,9 +79,12 @@ class CustomerRow(Struct):
     attributes_changed: bool = False
     summary_changed: bool = False
 
-    def apply(self, given: CustomerIn) -> None:
-        """Write the supplied attributes: fields replace, metadata merges by key; `birthdate` wins over `birthday`."""
-        changed = self.attributes_changed
+    def apply(self, given: CustomerAttributes) -> bool:
+        """Write the supplied attributes: fields replace, metadata merges by key; `birthdate` wins over `birthday`.
+
+        Whether any of them was another one before.
+        """
+        changed = False
         if given.name is not None and given.name != self.name:
             self.name, changed = given.name, True
         if given.description is not None and given.description != self.description:
@@ -96,7 +104,8 @@ class CustomerRow(Struct):
             merged = {**self.metadata, **given.metadata}
             if not same_json(merged, self.metadata):
                 self.metadata, changed = merged, True
-        self.attributes_changed = changed
+        self.attributes_changed |= changed
+        return changed
 
     @property
     def summary(self) -> tuple[Any, ...]:

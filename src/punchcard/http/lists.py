@@ -60,6 +60,10 @@ def text_of(value: str | None, name: str) -> str | None:
     """A text to compare with; an empty one is none. Raises `InvalidQuery`."""
     if value and "\x00" in value:  # PostgreSQL could not even be asked
         raise InvalidQuery(f"Property .{name} must not contain a NUL character")
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError:
+        raise InvalidQuery(f"Property .{name} must have characters that can be encoded in UTF-8") from None
     return value or None
 
 
@@ -115,7 +119,7 @@ def dates_of(query: Iterable[tuple[str, str]], fields: tuple[str, ...]) -> Dates
     found: dict[tuple[str, str], DateCondition] = {}
     any_of = False
     for name, value in query:
-        steps = _steps(name)
+        steps = path_of(name)
         shown = steps[0] + "".join(f"[{step}]" for step in steps[1:])
         match steps:
             case ["filters", "junction"]:
@@ -132,7 +136,7 @@ def dates_of(query: Iterable[tuple[str, str]], fields: tuple[str, ...]) -> Dates
     return Dates(tuple(found.values()), any_of)
 
 
-def _steps(name: str) -> list[str]:
+def path_of(name: str) -> list[str]:
     """`[a][b][c]` and `a[b][c]` are the path a, b, c; a name of another form is its only step."""
     match = _NAME.fullmatch(name)
     if match is None:

@@ -88,6 +88,7 @@ class Body(Struct, frozen=True):
 
     type: Any
     example: Any
+    required: bool = True
 
 
 def document(handlers: Sequence[Any], bodies: Mapping[str, Body], *, public_url: str) -> dict[str, Any]:
@@ -115,8 +116,8 @@ def document(handlers: Sequence[Any], bodies: Mapping[str, Body], *, public_url:
     for path, methods in description["paths"].items():
         for operation in methods.values():
             if operation["operationId"] in by_operation:
-                content = by_operation[operation["operationId"]]
-                operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+                content, required = by_operation[operation["operationId"]], bodies[operation["operationId"]].required
+                operation["requestBody"] = {"required": required, "content": {"application/json": content}}
             _describe(operation)
             _describe_errors(operation, path)
     return description

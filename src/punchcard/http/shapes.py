@@ -54,6 +54,8 @@ def phrase(problem: str, subject: str) -> str:
     """`Expected ...` in the API's words, about `subject` (such as `Property .limit`)."""
     if problem == "Invalid RFC3339 encoded date":
         return f"{subject} must be {_NOUNS['date']}"
+    if problem == "Invalid RFC3339 encoded datetime":
+        return f"{subject} cannot be recognized as a ISO-8601 compliant date"
     if problem.startswith("Invalid enum value"):
         return f"{subject} has an unknown value {problem.removeprefix('Invalid enum value ')}"
     if problem in {"Number out of range", "Integer value out of range"}:

@@ -6,26 +6,20 @@ repeats it from the start or not at all. Nothing here writes events: what hangs 
 """
 
 import asyncio
-import contextlib
-import functools
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, Response, post
 from litestar.params import Parameter
-from msgspec import Raw, Struct
+from msgspec import Struct
 
-from punchcard.bulk import async_actions
-from punchcard.bulk.async_actions import Flag, Record, Scheduled
+from punchcard.bulk import requests
+from punchcard.bulk.async_actions import Flag, Scheduled
 from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome, Part, StaleRead
+from punchcard.bulk.requests import RecordShape
 from punchcard.customers import customers
 from punchcard.db.database import Conn
-from punchcard.errors import InvalidPayload, RecordError
+from punchcard.errors import RecordError
 from punchcard.http import idempotency, shapes
-from punchcard.http.answers import request_id_of
-from punchcard.http.bodies import BodyBudget
 from punchcard.metadata_schemas import metadata_schemas
 from punchcard.orders import items, placed_at, storage
 from punchcard.orders.orders import OrderIn
@@ -55,118 +49,8 @@ EFFECTS = ("created", "updated", "unchanged")
 TOUCHED = ("customers_created", "customers_updated", "products_created", "products_updated", "skus_created",
            "skus_updated")  # fmt: skip
 
-# Decoded, a short value takes up to thirty times the bytes it was sent in, and a text with one character
-# outside Latin-1 up to four times. Only an order that is large is looked through.
-ORDER_VALUES_MAX = 500_000
-ORDER_WIDE_BYTES_MAX = 12 * 1024 * 1024
-_LARGE_BYTES = 1024 * 1024
-
-# how much is decoded before other requests get their turn
-BYTES_AT_A_STRETCH = 64 * 1024
-# A body of at most so many bytes is checked while it is being stored, since both take about as long.
-STORED_UNCHECKED_BYTES_MAX = 4 * 1024 * 1024
-
-# beside the event loop, since a hostile body takes seconds. Two, and not as many as there are bodies, because
-# each takes memory; not one, because small bodies need not wait for the large one whose turn it is
-_readers = ThreadPoolExecutor(2, thread_name_prefix="read_orders")
-
-_decoder = msgspec.json.Decoder(OrderIn)
-_untyped = msgspec.json.Decoder()
-_ABSENT = Raw(b"")
-
 
 # ---- accepting ---------------------------------------------------------------------------------
-
-
-def read_orders(body: bytes, *, orders_max: int) -> list[Record]:
-    """The orders of an import request, as JSON each. Raises `InvalidPayload` with the path of the first shape error."""
-    nul = b"\\u0000" in body
-    return [_checked(raw, index, nul=nul) for index, raw in enumerate(split(body, orders_max))]
-
-
-async def check_orders(records: Sequence[Raw], *, nul: bool) -> None:
-    """Check orders while they are being stored, and give way to that every now and then.
-
-    Raises `InvalidPayload` as `read_orders` does, and `Rewritten` where an order has to be stored otherwise than sent.
-    """
-    at_a_stretch = 0
-    for index, raw in enumerate(records):
-        if _checked(raw, index, nul=nul) is not raw:
-            raise Rewritten
-        at_a_stretch += len(raw)
-        if at_a_stretch > BYTES_AT_A_STRETCH:
-            await asyncio.sleep(0)
-            at_a_stretch = 0
-
-
-class Rewritten(Exception):
-    """An order is not stored as it was sent: it has integers that are written as floats."""
-
-
-def split(body: bytes, orders_max: int) -> list[Raw]:
-    """The orders of a body, undecoded: a body of millions of empty orders is refused in milliseconds."""
-    try:
-        array = _array_decoder(orders_max).decode(body)
-    except msgspec.ValidationError as error:
-        if "at most length" in str(error):
-            raise InvalidPayload(f"Payload must have at most {orders_max} orders") from None
-        raise InvalidPayload("Payload must be an array of orders") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidPayload(shapes.complaint(error)) from None
-    return [raw for raw in msgspec.structs.astuple(array) if raw is not _ABSENT]
-
-
-@functools.lru_cache(maxsize=4)
-def _array_decoder(orders_max: int) -> "msgspec.json.Decoder[Any]":
-    """Decodes an array of at most so many elements into undecoded slices.
-
-    A struct written as an array is the one shape for which msgspec stops at the first element too many.
-    """
-    fields: list[tuple[str, Any, Any]] = [(f"order_{index}", Raw, _ABSENT) for index in range(orders_max)]
-    return msgspec.json.Decoder(msgspec.defstruct("Orders", fields, array_like=True, forbid_unknown_fields=True))
-
-
-def _checked(raw: Raw, index: int, *, nul: bool) -> Record:
-    path, text = f".[{index}]", bytes(raw)
-    if len(text) > _LARGE_BYTES:
-        _refuse_inflatable(text, path)
-    if shapes.is_nested_too_deeply(text):
-        raise InvalidPayload(f"Property {path} is nested deeper than {shapes.NESTING_MAX} levels")
-    try:
-        order = _decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        body, order = _with_integral_floats(raw, error, path)
-        _check_storable(order, path, nul=nul)
-        return body
-    _check_storable(order, path, nul=nul)
-    return raw
-
-
-def _refuse_inflatable(order: bytes, path: str) -> None:
-    """Refuse an order that would take far more memory than the body budget has counted for it."""
-    if order.count(b",") + order.count(b"[") + order.count(b"{") > ORDER_VALUES_MAX:
-        raise InvalidPayload(f"Property {path} must have at most {ORDER_VALUES_MAX} values")
-    if len(order) > ORDER_WIDE_BYTES_MAX and (not order.isascii() or b"\\u" in order):
-        raise InvalidPayload(f"Property {path} must have at most {ORDER_WIDE_BYTES_MAX} bytes unless it is all ASCII")
-
-
-def _with_integral_floats(raw: Raw, error: Exception, path: str) -> tuple[bytes, OrderIn]:
-    """The order with `70000.0` written as `70000`, if that was all that was wrong with it."""
-    if "got `float`" in str(error):
-        try:
-            body = msgspec.json.encode(shapes.integers_from_floats(_untyped.decode(raw)))
-            return body, _decoder.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as still:
-            error = still
-    raise InvalidPayload(shapes.complaint(error, prefix=path)) from None
-
-
-def _check_storable(order: OrderIn, path: str, *, nul: bool) -> None:
-    """Refuse what is JSON and yet cannot be stored; NUL characters are only looked for where there may be any."""
-    if not _is_plain(order):
-        _check_metadata(order, path)
-    if nul and shapes.holds_nul(msgspec.json.encode(order)):
-        shapes.refuse_nul(msgspec.to_builtins(order), path)
 
 
 def _is_plain(order: OrderIn) -> bool:
@@ -203,6 +87,9 @@ def _check_metadata(order: OrderIn, path: str) -> None:
             shapes.check_metadata(item.sku.metadata, f"{path}.items[{no}].sku.metadata")
 
 
+SHAPE = RecordShape(OrderIn, nouns="orders", is_plain=_is_plain, check_metadata=_check_metadata)
+
+
 @post("/v1/orders/import", status_code=200, operation_id="import-orders", tags=["Orders"])
 async def post_import(
     request: Request,  # type: ignore[type-arg]
@@ -217,41 +104,10 @@ async def post_import(
     referrers, and products and SKUs with `override` are upserted; the customers concerned are noted for their
     segments. No webhooks, no events, no order distributions, no points for paid orders.
     """
-    budget: BodyBudget = request.app.state.body_budget
-    key = idempotency.checked(request, idempotency_key)
-    async with budget.json(request) as body:
-        once = await idempotency.once(request, project, key, body, threads=_readers)
-        if (repeated := await once.repeated()) is not None:
-            return repeated
-        orders_max = request.app.state.settings.orders_per_import_max
-        schedule = functools.partial(
-            async_actions.schedule, project=project, job=OrdersImport(), request_id=request_id_of(request),
-            dry_run=dry_run == "true",
-        )  # fmt: skip
-
-        async def accept_checked(conn: Conn) -> Scheduled:
-            return Scheduled(await schedule(conn, records=records))
-
-        async def accept_meanwhile(conn: Conn) -> Scheduled:
-            """Check while PostgreSQL writes: what is refused is rolled back."""
-            checked = asyncio.create_task(check_orders(raws, nul=b"\\u0000" in body))
-            try:
-                return Scheduled(await schedule(conn, records=raws))
-            finally:
-                await checked
-
-        answer = None
-        if len(body) <= STORED_UNCHECKED_BYTES_MAX:
-            raws = split(body, orders_max)
-            # one that is large would hold everybody up while it is decoded
-            if all(len(raw) <= _LARGE_BYTES // 8 for raw in raws):
-                with contextlib.suppress(Rewritten):
-                    answer = await once.take_effect(accept_meanwhile)
-        if answer is None:
-            read = functools.partial(read_orders, body, orders_max=orders_max)
-            records = await asyncio.get_running_loop().run_in_executor(_readers, read)
-            answer = await once.take_effect(accept_checked)
-    request.app.state.work_notifier.ask()
+    answer: Response[Scheduled] = await requests.accept_records(
+        request, project, idempotency_key, OrdersImport(), SHAPE,
+        records_max=request.app.state.settings.orders_per_import_max, dry_run=dry_run == "true",
+    )  # fmt: skip
     return answer
 
 
@@ -284,8 +140,8 @@ class OrdersImport:
     def source_id(self, body: bytes) -> str | None:
         """The source id of an order as it was sent."""
         try:
-            return _decoder.decode(body).source_id
-        except (msgspec.MsgspecError, RecursionError):
+            return SHAPE.decode(body).source_id
+        except RecordError:
             return None
 
     async def plan(self, conn: Conn, project: str, batch: Batch) -> Plan:
@@ -331,13 +187,6 @@ class OrdersImport:
         return {"message": message, "failed": failures, "done_count": done, "failed_count": failed, **ours}
 
 
-def _decoded(body: bytes) -> OrderIn:
-    try:
-        return _decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:  # accepted by another version of this program
-        raise RecordError(shapes.complaint(error)) from None
-
-
 class _Reading(Struct):
     """Some orders, and what they say about their dates; the planner knows what else they name."""
 
@@ -355,7 +204,7 @@ async def _read(conn: Conn, project: str, part: Part, planner: Planner) -> _Read
     date_key, timezone = await placed_at.settings(conn, project)
     named = _Named(date_key)
     for body in part.bodies:
-        named.add(_decoded(body))
+        named.add(SHAPE.decode(body))
     await _learn(conn, project, named, planner)
     return _Reading(part, date_key, await placed_at.understand(conn, named.dates, timezone))
 
@@ -368,7 +217,7 @@ async def _apply(reading: _Reading, plan: Plan) -> None:
     part, planner = reading.part, plan.planner
     before = planner.counts()
     for no, (body, date) in enumerate(zip(part.bodies, reading.dates, strict=True), 1):
-        order = _decoded(body)
+        order = SHAPE.decode(body)
         given = order.metadata is not None and reading.date_key in order.metadata
         try:
             effect = planner.apply(order, ordered_at=date.moment, ordered_at_given=given)

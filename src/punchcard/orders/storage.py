@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -12,12 +12,11 @@ from punchcard.customers import customers
 from punchcard.customers.customers import CustomerRow
 from punchcard.db import row_totals
 from punchcard.db.database import JSONB, Conn, jsonb, lock_as_read
+from punchcard.db.row_times import timed
 from punchcard.orders.orders import SQL
 from punchcard.orders.planning import OrderRow, Planner
 from punchcard.products import catalogue
 from punchcard.products.catalogue import ProductRow, SkuRow
-
-RowT = TypeVar("RowT")
 
 
 class Changes(Struct):
@@ -123,29 +122,24 @@ async def write(conn: Conn, project: str, changes: Changes, planner: Planner) ->
     clock = await (await conn.execute(SQL.write_clock, {"project_id": project})).fetchone()
     assert clock is not None
     now: datetime = clock.now
-    for order, created_at in _timed(changes.orders_new, now):
+    for order, created_at in timed(changes.orders_new, now):
         order.created_at = created_at
     # after the rows that are made here, so that no two moments of a table are the same
     later = now + timedelta(microseconds=changes.new_rows_max)
     unsettled = settle_last_orders([*changes.orders_new, *changes.orders_changed], planner)
-    await customers.insert(conn, project, _timed(changes.customers_new, now))
-    await catalogue.insert_products(conn, project, _timed(changes.products_new, now))
-    await catalogue.insert_skus(conn, project, _timed(changes.skus_new, now))
-    await catalogue.update(conn, project, _timed(changes.products_changed, later), _timed(changes.skus_changed, later))
+    await customers.insert(conn, project, timed(changes.customers_new, now))
+    await catalogue.insert_products(conn, project, timed(changes.products_new, now))
+    await catalogue.insert_skus(conn, project, timed(changes.skus_new, now))
+    await catalogue.update(conn, project, timed(changes.products_changed, later), timed(changes.skus_changed, later))
     # before the new ones, which may take a source id that a changed one gives up
-    await _update(conn, project, _timed(changes.orders_changed, later))
+    await _update(conn, project, timed(changes.orders_changed, later))
     await _insert(conn, project, changes.orders_new)
     await _read_last_orders(conn, project, unsettled)
     stored = planner.stored_customers
     changed = [person for person in changes.customers_known if person.differs(stored[person.id])]
-    await customers.update(conn, project, _timed(changed, later))
+    await customers.update(conn, project, timed(changed, later))
     # last, because counter rows come last in the order of locks
     await row_totals.add(conn, project, changes.new_rows, slot=row_totals.SLOT_OF_IMPORTS)
-
-
-def _timed(rows: Sequence[RowT], first: datetime) -> list[tuple[RowT, datetime]]:
-    """Each row with a `created_at` of its own, one microsecond apart: it is a paging cursor."""
-    return [(row, first + timedelta(microseconds=no)) for no, row in enumerate(rows)]
 
 
 # ---- orders ------------------------------------------------------------------------------------

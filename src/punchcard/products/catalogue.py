@@ -26,6 +26,9 @@ class ProductRow(Struct):
     price: int | None = None
     # as `metadata_text` writes it
     metadata: bytes = b"{}"
+    # an array of texts in JSON, however it is written
+    attributes: str = "[]"
+    image_url: str | None = None
     version: str | None = None
     changed: bool = False
     # what items show of it; none until one does
@@ -107,10 +110,13 @@ async def resolve_products(conn: Conn, project: str, named: References, skus: Se
         return []
     parameters = {"project_id": project, "ids": list(product_ids), "source_ids": list(named.product_source_ids)}
     rows = await (await conn.execute(SQL.products_resolve, parameters, binary=True)).fetchall()
-    return [
-        ProductRow(row.id, row.source_id, row.name, row.price, _text_of(row.metadata), row.version)
-        for row in {row.id: row for row in rows}.values()
-    ]
+    return [_product(row) for row in {row.id: row for row in rows}.values()]
+
+
+def _product(row: Any) -> ProductRow:
+    # by position, because there can be thousands
+    values = (*row[:4], _text_of(row.metadata), *row[5:])
+    return ProductRow(*values)
 
 
 def _text_of(stored: str) -> bytes:
@@ -129,7 +135,8 @@ async def lock(conn: Conn, project: str, products: Sequence[ProductRow], skus: S
 
 
 _COPY_PRODUCTS = sql.SQL(
-    "COPY products (project_id, id, source_id, name, price, metadata, created_at) FROM STDIN (FORMAT BINARY)"
+    "COPY products (project_id, id, source_id, name, price, metadata, attributes, image_url, created_at)"
+    " FROM STDIN (FORMAT BINARY)"
 )
 _COPY_SKUS = sql.SQL(
     "COPY skus (project_id, id, source_id, product_id, sku, price, metadata, created_at) FROM STDIN (FORMAT BINARY)"
@@ -140,9 +147,12 @@ async def insert_products(conn: Conn, project: str, products: Sequence[tuple[Pro
     """Write new products, each with its `created_at`, in the order of their source ids."""
     if products:
         async with conn.cursor() as cursor, cursor.copy(_COPY_PRODUCTS) as copy:
-            copy.set_types(["text", "text", "text", "text", "int8", JSONB, "timestamptz"])
+            copy.set_types(["text", "text", "text", "text", "int8", JSONB, JSONB, "text", "timestamptz"])
             for p, created_at in sorted(products, key=lambda pair: pair[0].source_id or ""):
-                await copy.write_row((project, p.id, p.source_id, p.name, p.price, jsonb(p.metadata), created_at))
+                await copy.write_row((
+                    project, p.id, p.source_id, p.name, p.price, jsonb(p.metadata), jsonb(p.attributes.encode()),
+                    p.image_url, created_at,
+                ))  # fmt: skip
 
 
 async def insert_skus(conn: Conn, project: str, skus: Sequence[tuple[SkuRow, datetime]]) -> None:
@@ -162,15 +172,21 @@ async def update(
     skus: Sequence[tuple[SkuRow, datetime]],
 ) -> None:
     """Write the changed values of existing products and SKUs, which must be locked, each with its `updated_at`."""
-    changes: tuple[tuple[bytes, Sequence[tuple[ProductRow | SkuRow, datetime]]], ...]
-    changes = ((SQL.products_update, products), (SQL.skus_update, skus))
-    for statement, rows in changes:
-        if rows:
-            columns: dict[str, Any] = {
-                "ids": [row.id for row, _ in rows],
-                "names": [row.name for row, _ in rows],
-                "prices": [row.price for row, _ in rows],
-                "metadatas": [row.metadata.decode() for row, _ in rows],
-                "nows": [now for _, now in rows],
-            }
-            await conn.execute(statement, {"project_id": project, **columns})
+    if products:
+        more = {
+            "attributes": [product.attributes for product, _ in products],
+            "image_urls": [product.image_url for product, _ in products],
+        }
+        await conn.execute(SQL.products_update, {"project_id": project, **_columns(products), **more})
+    if skus:
+        await conn.execute(SQL.skus_update, {"project_id": project, **_columns(skus)})
+
+
+def _columns(rows: Sequence[tuple[ProductRow | SkuRow, datetime]]) -> dict[str, Any]:
+    return {
+        "ids": [row.id for row, _ in rows],
+        "names": [row.name for row, _ in rows],
+        "prices": [row.price for row, _ in rows],
+        "metadatas": [row.metadata.decode() for row, _ in rows],
+        "nows": [now for _, now in rows],
+    }

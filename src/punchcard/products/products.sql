@@ -3,14 +3,14 @@
 SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, name, price, metadata::text, xmin::text AS version
+       SELECT id, source_id, name, price, metadata::text, attributes::text, image_url, xmin::text AS version
          FROM products WHERE project_id = :project_id AND id = n.key
         LIMIT 1) AS found
 UNION ALL
 SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, name, price, metadata::text, xmin::text AS version
+       SELECT id, source_id, name, price, metadata::text, attributes::text, image_url, xmin::text AS version
          FROM products WHERE project_id = :project_id AND source_id = n.key
         LIMIT 1) AS found;
 
@@ -58,12 +58,14 @@ SELECT count(*) FILTER (WHERE same) AS same FROM locked;
 
 -- name: products_update!
 -- New values of existing products. See customers_update.
-INSERT INTO products (project_id, id, name, price, metadata, created_at, updated_at)
-SELECT :project_id, u.id, u.name, u.price, u.metadata, u.now, u.now
-  FROM unnest(:ids::text[], :names::text[], :prices::bigint[], :metadatas::jsonb[], :nows::timestamptz[])
-       AS u (id, name, price, metadata, now)
+INSERT INTO products (project_id, id, name, price, metadata, attributes, image_url, created_at, updated_at)
+SELECT :project_id, u.id, u.name, u.price, u.metadata, u.attributes, u.image_url, u.now, u.now
+  FROM unnest(:ids::text[], :names::text[], :prices::bigint[], :metadatas::jsonb[], :attributes::jsonb[],
+              :image_urls::text[], :nows::timestamptz[])
+       AS u (id, name, price, metadata, attributes, image_url, now)
     ON CONFLICT (project_id, id) DO UPDATE
-   SET name = excluded.name, price = excluded.price, metadata = excluded.metadata, updated_at = excluded.updated_at;
+   SET name = excluded.name, price = excluded.price, metadata = excluded.metadata, attributes = excluded.attributes,
+       image_url = excluded.image_url, updated_at = excluded.updated_at;
 
 -- name: skus_update!
 -- New values of existing SKUs. See customers_update. A SKU keeps its product.

@@ -47,7 +47,8 @@ class SettingInvalid(PunchcardError):
 
 
 class Project(Struct, frozen=True):
-    """A project and its settings: the zone of dates without one, the metadata key that says when an order was placed.
+    """A project and its settings: the zone of dates without one, the metadata key that says when an order was placed,
+    and, for good, whether `Code` and `CODE` are two voucher codes.
 
     `created_at` is in UTC.
     """
@@ -56,6 +57,7 @@ class Project(Struct, frozen=True):
     name: str
     timezone: str
     ordered_at_key: str
+    case_sensitive_codes: bool
     created_at: datetime
 
 
@@ -90,10 +92,11 @@ def new_pair() -> KeyPair:
     return KeyPair(str(uuid.uuid4()), str(uuid.UUID(bytes=secrets.token_bytes(16))))
 
 
-async def create_project(conn: Conn, name: str) -> str:
+async def create_project(conn: Conn, name: str, *, case_sensitive_codes: bool = True) -> str:
     """A new project; returns its id."""
     project_id = ids.new("proj")
-    await conn.execute(SQL.project_insert, {"id": project_id, "name": name})
+    row = {"id": project_id, "name": name, "case_sensitive_codes": case_sensitive_codes}
+    await conn.execute(SQL.project_insert, row)
     return project_id
 
 
@@ -212,7 +215,8 @@ async def bootstrap(conn: Conn, directory: Path) -> None:
         )
         write_credentials(directory, credentials)
     project_id = credentials.project_id
-    await conn.execute(SQL.project_insert, {"id": project_id, "name": FIRST_PROJECT_NAME})
+    row = {"id": project_id, "name": FIRST_PROJECT_NAME, "case_sensitive_codes": True}
+    await conn.execute(SQL.project_insert, row)
     for kind, pair, owner in (
         ("server", KeyPair(credentials.application_id, credentials.application_token), project_id),
         ("client", KeyPair(credentials.client_application_id, credentials.client_token), project_id),

@@ -1,19 +1,20 @@
 -- name: project_insert!
-INSERT INTO projects (id, name) VALUES (:id, :name);
+INSERT INTO projects (id, name, case_sensitive_codes) VALUES (:id, :name, :case_sensitive_codes);
 
 -- name: project_get
 SELECT id, name FROM projects WHERE id = :project_id;
 
 -- name: project_list
 -- All projects, the oldest first.
-SELECT id, name, timezone, ordered_at_key, created_at FROM projects ORDER BY created_at, id;
+SELECT id, name, timezone, ordered_at_key, case_sensitive_codes, created_at FROM projects ORDER BY created_at, id;
 
 -- name: project_show
-SELECT id, name, timezone, ordered_at_key, created_at FROM projects WHERE id = :project_id;
+SELECT id, name, timezone, ordered_at_key, case_sensitive_codes, created_at FROM projects WHERE id = :project_id;
 
 -- name: project_lock
 -- As strong as the update that follows, and no stronger: actions are accepted meanwhile.
-SELECT id, name, timezone, ordered_at_key, created_at FROM projects WHERE id = :project_id FOR NO KEY UPDATE;
+SELECT id, name, timezone, ordered_at_key, case_sensitive_codes, created_at
+  FROM projects WHERE id = :project_id FOR NO KEY UPDATE;
 
 -- name: project_update!
 UPDATE projects SET name = :name, timezone = :timezone, ordered_at_key = :ordered_at_key WHERE id = :project_id;

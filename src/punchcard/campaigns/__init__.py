@@ -1,0 +1,1 @@
+"""Campaigns: vouchers that are made alike, change together and go together."""

@@ -1,0 +1,1 @@
+"""Vouchers: codes that a customer redeems for a discount or gift credits."""
