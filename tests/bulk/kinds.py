@@ -1,6 +1,6 @@
-"""A kind of job for the tests: each record says what is to happen when it is processed.
+"""Kinds of jobs for the tests: over records, each of which says what is to happen when it is processed; and a walk.
 
-Runs on the real queue with real workers; a record's SQL is executed in the portion's transaction, so that
+They run on the real queue with real workers; a record's SQL is executed in the portion's transaction, so that
 errors are PostgreSQL's own.
 """
 
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from psycopg import sql
 
-from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome
+from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome, Stretch
 from punchcard.db.database import Conn
 from punchcard.errors import RecordError
 
@@ -54,13 +54,22 @@ def encoded(given: Sequence[Record]) -> list[bytes]:
     return [msgspec.json.encode(record) for record in given]
 
 
+async def note(conn: Conn, project: str, done: Sequence[Record]) -> None:
+    """Write that these records were processed, in one portion; each can be processed once."""
+    row = await (await conn.execute("SELECT nextval('tried_portions') AS no")).fetchone()
+    assert row is not None
+    await conn.execute(
+        "INSERT INTO tried_records"
+        " SELECT %s, u.action, u.n, %s FROM unnest(%s::text[], %s::integer[]) AS u (action, n)",
+        [project, row.no, [record.action for record in done], [record.n for record in done]],
+    )
+
+
 class Tried:
     """A job that notes which records it processed, and in which portion."""
 
-    type = "TESTS.TRIED"
-
-    def __init__(self, *, lane: Lane = Lane.FIFO, portion_records: int = 100) -> None:
-        self.lane, self.portion_records = lane, portion_records
+    def __init__(self, *, lane: Lane = Lane.FIFO, portion_records: int = 100, kind: str = "TESTS.TRIED") -> None:
+        self.type, self.lane, self.portion_records = kind, lane, portion_records
         # how many records each try to write had
         self.tries: list[int] = []
         # raised by the first tries to plan, one each
@@ -94,14 +103,7 @@ class Tried:
             if record.sqlstate:
                 raising = sql.SQL("DO $$ BEGIN RAISE EXCEPTION 'as asked' USING ERRCODE = {}; END $$")
                 await conn.execute(raising.format(record.sqlstate))
-        good = [record for record in plan if not record.foreseen]
-        row = await (await conn.execute("SELECT nextval('tried_portions') AS no")).fetchone()
-        assert row is not None
-        await conn.execute(
-            "INSERT INTO tried_records"
-            " SELECT %s, u.action, u.n, %s FROM unnest(%s::text[], %s::integer[]) AS u (action, n)",
-            [project, row.no, [record.action for record in good], [record.n for record in good]],
-        )
+        await note(conn, project, [record for record in plan if not record.foreseen])
 
     def outcome(self, plan: list[Record]) -> Outcome:
         failures = [
@@ -116,3 +118,50 @@ class Tried:
         self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int], dry_run: bool
     ) -> dict[str, Any]:
         return {"done_count": done, "failed_count": failed, "failed": failures, "good_count": counts.get("good", 0)}
+
+
+class Counted:
+    """A walk that counts from 0 to below the parameter `count`, each number in so many `seconds`.
+
+    `refused` are numbers that it cannot write.
+    """
+
+    def __init__(
+        self, *, lane: Lane = Lane.ROUND_ROBIN, portion_records: int = 100, kind: str = "TESTS.COUNTED"
+    ) -> None:
+        self.type, self.lane, self.portion_records = kind, lane, portion_records
+
+    async def plan(self, conn: Conn, project: str, stretch: Stretch) -> tuple[list[Record], bool]:
+        """The numbers of the portion, and whether they are the last."""
+        asked = stretch.parameters
+        end = min(stretch.first_record + stretch.rows_max, asked["count"])
+        refused, seconds = asked.get("refused", ()), asked.get("seconds", 0)
+        found = [
+            Record(n, asked["action"], refused="as asked" if n in refused else "", seconds=seconds)
+            for n in range(stretch.cursor or 0, end)
+        ]
+        return found, end == asked["count"]
+
+    async def lock(self, conn: Conn, project: str, plan: tuple[list[Record], bool]) -> None:
+        """This kind changes no rows that others change."""
+
+    async def write(self, conn: Conn, project: str, plan: tuple[list[Record], bool]) -> None:
+        if any(record.refused for record in plan[0]):
+            raise RecordError("as asked")
+        if total := sum(record.seconds for record in plan[0]):
+            await conn.execute("SELECT pg_sleep(%s)", [total])
+        await note(conn, project, plan[0])
+
+    def outcome(self, plan: tuple[list[Record], bool]) -> Outcome:
+        found, last = plan
+        return Outcome(len(found), cursor=None if last else found[-1].n + 1)
+
+    async def skip(self, conn: Conn, project: str, stretch: Stretch, reason: str) -> Outcome:
+        found, last = await self.plan(conn, project, stretch)
+        n = found[0].n
+        return Outcome(0, [Failure(n, str(n), reason, msgspec.json.encode(found[0]))], cursor=None if last else n + 1)
+
+    def result(
+        self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int], dry_run: bool
+    ) -> dict[str, Any]:
+        return {"done_count": done, "failed_count": failed, "failed": failures}

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec
 
 import msgspec
 
-from punchcard.bulk import async_actions, signals
+from punchcard.bulk import async_actions, claims, lanes, signals
 from punchcard.bulk.worker import Worker
 from punchcard.db.database import Conn, connect
 from punchcard.projects import projects
@@ -65,6 +65,11 @@ class Queue:
         async with self.conn.transaction():
             return await async_actions.schedule(self.conn, self.project, job, records=bodies, request_id="test")
 
+    async def schedule_all(self, job: Any, requests: Sequence[Sequence[Record | bytes]]) -> list[str]:
+        """Accept requests, all at once."""
+        async with self.conn.transaction():
+            return [await self.schedule(job, given, conn=self.conn) for given in requests]
+
     async def notify(self) -> None:
         await signals.notify(self.conn, signals.WORK)
 
@@ -86,8 +91,11 @@ class Queue:
     async def finished(self, action_id: str) -> dict[str, Any]:
         """The result of an action once it is done."""
         await until(lambda: self._is_done(action_id))
-        result = (await self.action(action_id)).result
-        return msgspec.json.decode(result, type=dict[str, Any])
+        return await self.result(action_id)
+
+    async def result(self, action_id: str) -> dict[str, Any]:
+        """The result of an action that has ended."""
+        return msgspec.json.decode((await self.action(action_id)).result, type=dict[str, Any])
 
     async def _is_done(self, action_id: str) -> bool:
         return bool((await self.action(action_id)).status == "DONE")
@@ -125,6 +133,13 @@ class Queue:
 
         await until(look)
         return found[0]
+
+
+async def claimed(conn: Conn, turn: lanes.LaneTurn, *, starter: claims.Starter, number: int) -> claims.Claim | None:
+    """Take the lane's next turn as a worker does, and let go of the lane."""
+    async with lanes.held(conn, turn) as look:
+        assert look is not None, "another session holds the lane"
+        return await claims.take_turn(conn, turn, look, starter=starter, number=number)
 
 
 async def until(condition: Callable[[], Awaitable[object]], seconds: float = WAIT_SECONDS) -> None:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from punchcard.bulk import async_actions, lanes
+from punchcard.bulk import async_actions, claims, lanes
 from punchcard.bulk.jobs import Batch
 from punchcard.bulk.portions import REASON_DRY_RUN_TOO_LONG, REASON_STOPPED_WORKERS, run_portion
 from punchcard.db.database import Conn, connect
 from punchcard.orders.imports import OrdersImport
 from tests.bulk.kinds import Record, Tried, records
-from tests.bulk.queue import Queue, in_loop, quick
+from tests.bulk.queue import Queue, claimed, in_loop, quick
 from tests.deployment import Project
 from tests.orders.drawn import Random
 from tests.orders.stored import rows
@@ -132,7 +132,7 @@ async def run(queue: Queue, orders: list[Any], *, dry_run: bool, portions: list[
                 "UPDATE async_actions SET portion_records = %s WHERE project_id = %s AND finished_at IS NULL",
                 [portions[number % len(portions)], queue.project],
             )
-            claim = await lanes.claim_head(conn, turn, starter=lanes.Starter("worker_us", "0", 3000), number=number)
+            claim = await claimed(conn, turn, starter=claims.Starter("worker_us", "0", 3000), number=number)
             assert claim is not None
             if await run_portion(conn, claim, {job.type: job}, quick()):
                 break
@@ -200,11 +200,11 @@ async def test_pieces_stay_until_the_end(workerless: str) -> None:
         async with conn.transaction():
             await async_actions.schedule(conn, queue.project, job, records=bodies, request_id="test", dry_run=True)
         left: list[int] = []
-        turn, us = lanes.LaneTurn(queue.project, job.lane, None), lanes.Starter("worker_us", "0", 3000)
+        turn, us = lanes.LaneTurn(queue.project, job.lane, None), claims.Starter("worker_us", "0", 3000)
         finished = False
         while not finished:
             await conn.execute("UPDATE async_actions SET portion_records = 2 WHERE project_id = %s", [queue.project])
-            claim = await lanes.claim_head(conn, turn, starter=us, number=len(left))
+            claim = await claimed(conn, turn, starter=us, number=len(left))
             assert claim is not None
             finished = await run_portion(conn, claim, {job.type: job}, quick())
             query = "SELECT count(*) FROM async_action_pieces WHERE project_id = %s"

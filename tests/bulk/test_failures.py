@@ -38,8 +38,12 @@ def listed(project: Project, action_id: str, **parameters: Any) -> Any:
     return project.get(f"/v1/async-actions/{action_id}/failures", **parameters)
 
 
+def file_path(action_id: str) -> str:
+    return f"/v1/async-actions/{action_id}/failures.jsonl"
+
+
 def download(project: Project, action_id: str) -> httpx.Response:
-    answer = project.http.get(f"/v1/async-actions/{action_id}/failures.jsonl")
+    answer = project.http.get(file_path(action_id))
     assert answer.status_code == 200, answer.text
     return answer
 
@@ -254,10 +258,10 @@ def large(no: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def slow_download(project: Project, action_id: str) -> Iterator[socket.socket]:
-    """A client that asked for the file, read the first bytes of the answer, and then reads no more."""
+def slow_download(project: Project, path: str) -> Iterator[socket.socket]:
+    """A client that asked for a file, read the first bytes of the answer, and then reads no more."""
     head = (
-        f"GET /v1/async-actions/{action_id}/failures.jsonl HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         f"X-App-Id: {project.application_id}\r\nX-App-Token: {project.application_token}\r\n\r\n"
     )
     link = socket.socket()
@@ -287,7 +291,7 @@ def test_slow_clients_hold_no_session_and_little_memory(project_18: Project) -> 
     download(project_18, action["id"])
     before = rss_mb(project_18)
     with contextlib.ExitStack() as stack:
-        links = [stack.enter_context(slow_download(project_18, action["id"])) for _ in range(DOWNLOADS)]
+        links = [stack.enter_context(slow_download(project_18, file_path(action["id"]))) for _ in range(DOWNLOADS)]
         assert len(project_18.get("/v1/async-actions")["async_actions"]) == 1
         page = listed(project_18, action["id"], limit=1, starting_after_id=LARGE_ORDERS - 2)
         assert [one["index"] for one in page["data"]] == [LARGE_ORDERS - 1]
@@ -301,7 +305,7 @@ def test_slow_clients_hold_no_session_and_little_memory(project_18: Project) -> 
 
 def test_a_file_that_lost_its_end_does_not_look_complete(project_18: Project) -> None:
     action = finished(project_18, [large(no) for no in range(LARGE_ORDERS)])
-    with slow_download(project_18, action["id"]) as link:
+    with slow_download(project_18, file_path(action["id"])) as link:
         with psycopg.connect(project_18.deployment.dsn) as conn:
             conn.execute(
                 "DELETE FROM async_action_failures WHERE project_id = %s AND action_id = %s AND record = %s",

@@ -194,3 +194,25 @@ async def test_a_lane_that_is_taken_costs_nothing_to_wait_for(workerless: str) -
 
 async def _count(looks: list[float], least: int) -> bool:
     return len(looks) >= least
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_no_lane_of_a_long_list_waits_for_a_worker_that_is_slow(rank: int) -> None:
+    """The other worker holds the lane served longest ago all the time; still each other lane gets its turns."""
+    lanes_with_work = [lanes.LaneTurn(f"proj_{no:02}", "fifo", None) for no in range(3 * lanes.SHARED_LANES_MIN)]
+    held, order, since = lanes_with_work[0], list(lanes_with_work), dict.fromkeys(lanes_with_work, 0)
+    served = 0
+    for _ in range(200):
+        worker = lanes.Round()
+        worker._share(order, workers=2, rank=rank)
+        while worker:
+            turn = worker.next()
+            if turn is held:
+                continue
+            worker.has_served = True
+            served += 1
+            since[turn] = served
+            order.remove(turn)
+            order.append(turn)
+        waits = [served - last for turn, last in since.items() if turn is not held]
+        assert max(waits) <= 2 * len(lanes_with_work)

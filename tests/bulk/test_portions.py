@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import errors as pg
 
-from punchcard.bulk import lanes
+from punchcard.bulk import claims, lanes
 from punchcard.bulk.portions import REASON_STOPPED_WORKERS, run_portion
 from punchcard.bulk.worker import SQL
 from punchcard.db.database import connect
 from punchcard.orders.imports import OrdersImport
 from tests.bulk.kinds import Record, Tried, records
-from tests.bulk.queue import Queue, in_loop, quick, until
+from tests.bulk.queue import Queue, claimed, in_loop, quick, until
 
 
 @in_loop
@@ -192,13 +192,13 @@ async def test_only_workers_that_are_gone_count_as_stopped(workerless: str) -> N
         await queue.schedule(job, records(1))
         started = await queue.value("SELECT extract(epoch FROM pg_postmaster_start_time())::text")
         turn = lanes.LaneTurn(queue.project, job.lane, None)
-        us = lanes.Starter("worker_us", started, 3000)
+        us = claims.Starter("worker_us", started, 3000)
 
         async def next_portion(left_by: str | None) -> int:
             await conn.execute(
                 "UPDATE async_actions SET started_by = %s WHERE project_id = %s", [left_by, queue.project]
             )
-            claim = await lanes.claim_head(conn, turn, starter=us, number=1)
+            claim = await claimed(conn, turn, starter=us, number=1)
             assert claim is not None
             return claim.records_at_hand
 
@@ -218,14 +218,12 @@ async def test_a_worker_that_only_lost_its_session_did_not_stop(workerless: str)
             async with conn.transaction():  # not visible to the worker, which would take it
                 await queue.schedule(job, records(64), conn=conn)
                 started = await queue.value("SELECT extract(epoch FROM pg_postmaster_start_time())::text")
-                us = lanes.Starter("worker_us", started, 3000)
+                us = claims.Starter("worker_us", started, 3000)
                 mark = f"{well.id}/{started}/7"
                 await conn.execute(
                     "UPDATE async_actions SET started_by = %s WHERE project_id = %s", [mark, queue.project]
                 )
-                claim = await lanes.claim_head(
-                    conn, lanes.LaneTurn(queue.project, job.lane, None), starter=us, number=1
-                )
+                claim = await claimed(conn, lanes.LaneTurn(queue.project, job.lane, None), starter=us, number=1)
                 assert claim is not None
                 assert claim.records_at_hand == 64
                 await conn.execute("DELETE FROM async_actions WHERE project_id = %s", [queue.project])
@@ -240,8 +238,8 @@ def test_a_poisonous_record_is_found_with_few_deaths(poison: int, total: int, gr
     poison, next_record, size, stops, deaths, stopped = poison % total, 0, 1000, 0, 0, False
     while next_record <= poison:
         size = min(size, total - next_record)
-        size, stops = lanes.next_start(portion_records=size, stops_alone=stops, stopped=stopped)
-        if stops >= lanes.STOPS_ALONE_MAX:
+        size, stops = claims.next_start(portion_records=size, stops_alone=stops, stopped=stopped)
+        if stops >= claims.STOPS_ALONE_MAX:
             break
         stopped = next_record <= poison < next_record + size
         if stopped:
@@ -294,7 +292,7 @@ async def statements_of_an_import(queue: Queue, name: str, count: int) -> int:
         with tempfile.TemporaryFile("r+b") as trace:
             conn.pgconn.trace(trace.fileno())
             turn = lanes.LaneTurn(queue.project, job.lane, None)
-            claim = await lanes.claim_head(conn, turn, starter=lanes.Starter("worker_us", "0", 3000), number=1)
+            claim = await claimed(conn, turn, starter=claims.Starter("worker_us", "0", 3000), number=1)
             assert claim is not None
             assert await run_portion(conn, claim, {job.type: job}, quick())
             conn.pgconn.untrace()

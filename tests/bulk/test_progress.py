@@ -82,9 +82,9 @@ async def test_the_time_left_is_what_the_records_took_of_late(workerless: str) -
         first = await queue.schedule(job, [Record(n, seconds=0.01) for n in range(10)])
         async with queue.working(job):
             await queue.finished(first)
-        learnt = await queue.value("SELECT record_us FROM lanes WHERE project_id = %s", queue.project)
+        learnt = await queue.value("SELECT record_us FROM lane_turns WHERE project_id = %s", queue.project)
         assert 10_000 <= learnt < 1_000_000
-        await queue.rows("UPDATE lanes SET record_us = 10000 WHERE project_id = %s RETURNING 1", queue.project)
+        await queue.rows("UPDATE lane_turns SET record_us = 10000 WHERE project_id = %s RETURNING 1", queue.project)
         before = await queue.schedule(job, records(1000, "b"))
         last = await queue.schedule(job, records(500, "c"))
         assert (await seen(queue, before))["estimated_seconds_left"] == 10
@@ -95,14 +95,14 @@ async def test_the_time_left_is_what_the_records_took_of_late(workerless: str) -
 async def test_what_a_record_took_is_smoothed(workerless: str) -> None:
     async with Queue.opened(workerless) as queue:
         await queue.rows(
-            "INSERT INTO lanes (project_id, lane, served_at, record_us) VALUES (%s, 'fifo', now(), 1e9) RETURNING 1",
+            "INSERT INTO lane_turns SELECT %s, 'fifo', 1, now(), 1e9, 0, 0, 0, 0, '3' RETURNING 1",
             queue.project,
         )
         job = Tried(portion_records=10)
         action = await queue.schedule(job, records(10))
         async with queue.working(job):
             await queue.finished(action)
-        learnt = await queue.value("SELECT record_us FROM lanes WHERE project_id = %s", queue.project)
+        learnt = await queue.value("SELECT record_us FROM lane_turns WHERE project_id = %s", queue.project)
         assert 0.8e9 < learnt < 0.81e9
 
 
@@ -117,7 +117,7 @@ async def test_one_action_among_very_many_is_cheap_to_place(workerless: str) -> 
             MANY,
         )
         await queue.rows(
-            "INSERT INTO lanes (project_id, lane, served_at, record_us) VALUES (%s, 'fifo', now(), 1000) RETURNING 1",
+            "INSERT INTO lane_turns SELECT %s, 'fifo', 1, now(), 1000, 0, 0, 0, 0, '3' RETURNING 1",
             queue.project,
         )
         early, late = await seen(queue, "aa_1000"), await seen(queue, f"aa_{MANY}")
@@ -125,7 +125,8 @@ async def test_one_action_among_very_many_is_cheap_to_place(workerless: str) -> 
         assert "position_is_minimum" not in early
         assert (late["position"], late["position_is_minimum"]) == (1001, True)
         assert "estimated_seconds_left" not in late
-        parameters = {"project_id": queue.project, "lane": "fifo", "seq": 2**60, "limit": 1000}
+        parameters = {"project_id": queue.project, "lane": "fifo", "id": "", "seq": 2**60, "limit": 1000}
+        parameters |= {"records": 7, "rotating": False}
         async with await connect(workerless, part="test") as conn:
             explained = b"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) " + async_actions.SQL.async_action_queue
             plan = "\n".join(row[0] for row in await (await conn.execute(explained, parameters)).fetchall())

@@ -6,23 +6,26 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+import httpx
 import msgspec
 import psycopg
 import pytest
 
 from punchcard.bulk import retention
-from punchcard.bulk.retention import LOCK, ROWS_MAX, Sweeper
+from punchcard.bulk.retention import LOCK, PIECES_MAX, ROWS_MAX, Sweeper
 from punchcard.bulk.worker import session_options
 from punchcard.db.database import conninfo
 from punchcard.settings import load
 from tests.bulk.test_failures import bad, finished, listed
 from tests.crash import targets
+from tests.customers import updating
 from tests.deployment import Deployment, Project, until
 from tests.http.refusals import refused
 
-PAYLOAD_DAYS, FAILURES_DAYS = 2, 3
+PAYLOAD_DAYS, FAILURES_DAYS, REPORT_DAYS = 2, 3, 4
 PAYLOAD = "SELECT count(*) FROM async_action_pieces WHERE project_id = %s AND action_id = %s"
 FAILURES = "SELECT count(*) FROM async_action_failures WHERE project_id = %s AND action_id = %s"
+REPORT = "SELECT count(*) FROM async_action_reports WHERE project_id = %s AND action_id = %s"
 KEY = "SELECT count(*) FROM idempotency_keys WHERE project_id = %s AND key = %s"
 PROJECTS = 40
 
@@ -31,6 +34,7 @@ PROJECTS = 40
 def keeping() -> Iterator[Deployment]:
     """A deployment that keeps payloads too, and looks every second."""
     settings: dict[str, object] = {"payload_days": PAYLOAD_DAYS, "failures_days": FAILURES_DAYS}
+    settings["report_days"] = REPORT_DAYS
     deployment = Deployment("--workers", "1", settings=settings | {"retention_sweep_seconds": 1})
     deployment.start()
     yield deployment
@@ -146,6 +150,28 @@ def test_an_old_action_without_failures_says_nothing_of_deletion(kept: Project) 
     assert kept.http.get(f"/v1/async-actions/{action['id']}/failures.jsonl").content == b""
 
 
+# ---- reports ----
+
+
+def test_reports_are_kept_as_long_as_the_setting_says(kept: Project) -> None:
+    updates = [{"source_id": f"c-{no}", "name": "Ann"} for no in range(3)]
+    actions = [updating.finished(kept, "customers/bulk", updates) for _ in range(3)]
+    make_older(kept, actions[0], f"{REPORT_DAYS} days -1 minute")
+    make_older(kept, actions[1], f"{REPORT_DAYS} days 1 minute")
+    until(lambda: value(kept, REPORT, actions[1]["id"]) == 0)
+    mark = "SELECT report_deleted_at FROM async_actions WHERE project_id = %s AND id = %s"
+    until(lambda: value(kept, mark, actions[1]["id"]))
+    for no in (0, 2):
+        assert value(kept, REPORT, actions[no]["id"]) == 1
+        assert value(kept, mark, actions[no]["id"]) is None
+        again = kept.get(f"/v1/async-actions/{actions[no]['id']}")
+        assert [row[0] for row in updating.report(kept, again)] == ["c-0", "c-1", "c-2"]
+    result = kept.get(f"/v1/async-actions/{actions[1]['id']}")["result"]
+    assert (result["done_count"], result["reports"]) == (3, [])
+    for link in actions[1]["result"]["reports"]:
+        refused(httpx.get(link, trust_env=False), 410, "reports_deleted")
+
+
 # ---- keys ----
 
 
@@ -203,8 +229,10 @@ def conn(workerless: str) -> Iterator[psycopg.Connection[Any]]:
         yield session
 
 
-def store(conn: psycopg.Connection[Any], *, actions: int, failures: int, keys: int, age: str) -> str:
-    """A new project with finished actions, failures each, and keys, all of that age; its id."""
+def store(
+    conn: psycopg.Connection[Any], *, actions: int, failures: int, keys: int, age: str, report_rows: int = 1
+) -> str:
+    """A new project with finished actions, failures and rows of a report each, and keys, all of that age; its id."""
     project = f"proj_{uuid.uuid4().hex}"
     conn.execute("INSERT INTO projects (id, name) VALUES (%s, 'Test')", [project])
     conn.execute(
@@ -226,6 +254,11 @@ def store(conn: psycopg.Connection[Any], *, actions: int, failures: int, keys: i
         [project, actions],
     )
     conn.execute(
+        "INSERT INTO async_action_reports (project_id, action_id, first_record, records, body)"
+        " SELECT %s, 'aa_' || g, r, 1, '{}' FROM generate_series(1, %s) AS g, generate_series(1, %s) AS r",
+        [project, actions, report_rows],
+    )
+    conn.execute(
         "INSERT INTO idempotency_keys (project_id, key, fingerprint, answer, created_at)"
         " SELECT %s, 'key-' || g, %s, '{}', clock_timestamp() - %s::interval FROM generate_series(1, %s) AS g",
         [project, bytes(32), age, keys],
@@ -236,7 +269,7 @@ def store(conn: psycopg.Connection[Any], *, actions: int, failures: int, keys: i
 def left(conn: psycopg.Connection[Any], project: str) -> dict[str, int]:
     """Rows of a project, by table."""
     found = {}
-    for table in ("async_action_failures", "async_action_pieces", "idempotency_keys"):
+    for table in ("async_action_failures", "async_action_pieces", "async_action_reports", "idempotency_keys"):
         row = conn.execute(f"SELECT count(*) FROM {table} WHERE project_id = %s".encode(), [project]).fetchone()
         assert row is not None
         found[table] = row[0]
@@ -251,15 +284,21 @@ def test_one_sweep_deletes_all_that_is_due(
     monkeypatch.setattr(retention, "PROJECTS_A_PAGE", 2)
     monkeypatch.setattr(retention, "ACTIONS_A_PAGE", 2)
     asyncio.run(sweeper.sweep())
-    old = [store(conn, actions=3, failures=failures, keys=failures, age="31 days") for _ in range(3)]
+    many: dict[str, Any] = {"failures": failures, "keys": failures, "report_rows": PIECES_MAX + 1}
+    old = [store(conn, actions=3, age="31 days", **many) for _ in range(3)]
     young = store(conn, actions=3, failures=2, keys=2, age="23 hours")
     swept = asyncio.run(sweeper.sweep())
     assert swept is not None
-    assert (swept.keys, swept.failures) == (3 * failures, 9 * failures)
+    assert (swept.keys, swept.failures, swept.reports) == (3 * failures, 9 * failures, 9 * (PIECES_MAX + 1))
     for project in old:
         assert set(left(conn, project).values()) == {0}
     # of a payload nothing is kept by default
-    assert left(conn, young) == {"async_action_failures": 6, "async_action_pieces": 0, "idempotency_keys": 2}
+    assert left(conn, young) == {
+        "async_action_failures": 6,
+        "async_action_pieces": 0,
+        "async_action_reports": 3,
+        "idempotency_keys": 2,
+    }
     assert asyncio.run(sweeper.sweep()) == retention.Swept(), "nothing is left to do"
 
 
@@ -293,7 +332,7 @@ def test_a_sweep_that_is_cut_off_is_continued(sweeper: Sweeper, conn: psycopg.Co
 def test_looking_for_work_reads_no_table_but_the_projects(conn: psycopg.Connection[Any]) -> None:
     """One index probe a project and kind, however much there is that is not due."""
     parameters = {"after": "", "limit": PROJECTS}
-    parameters |= dict.fromkeys(("keys_before", "payload_before", "failures_before"), "2000-01-01")
+    parameters |= dict.fromkeys(("keys_before", "pieces_before", "failures_before", "reports_before"), "2000-01-01")
     with conn.transaction(force_rollback=True):
         for _ in range(PROJECTS):
             store(conn, actions=200, failures=1, keys=200, age="1 hour")

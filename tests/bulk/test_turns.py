@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from punchcard.bulk import lanes, signals
+from punchcard.bulk import claims, lanes, signals
 from punchcard.db.database import Conn, connect
 from tests.bulk.kinds import Tried, records
-from tests.bulk.queue import Queue, in_loop, quick, until
+from tests.bulk.queue import Queue, claimed, in_loop, quick, until
 
 WIDE = b'{"n":%d,"pad":"' + b"x" * 1_100_000 + b'"}'
 
@@ -16,18 +16,22 @@ WIDE = b'{"n":%d,"pad":"' + b"x" * 1_100_000 + b'"}'
 async def test_a_lane_served_just_before_we_took_it_is_not_ours(workerless: str) -> None:
     """Also when it was served after our statement that takes the lane had begun."""
     async with Queue.opened(workerless) as queue, await connect(workerless, part="test") as conn:
+        await queue.schedule(Tried(), records(1))
         turn = lanes.LaneTurn(queue.project, "fifo", None)
         execute = conn.execute
 
         async def served_meanwhile(query: bytes, *arguments: object, **options: object) -> object:
             cursor = await execute(query, *arguments, **options)  # type: ignore[call-overload]
-            if b"pg_try_advisory_lock" in query:
-                await queue.conn.execute(lanes.SQL.lane_serve, {"project_id": queue.project, "lane": "fifo"})
+            if query == lanes.SQL.lane_try_lock:
+                await queue.conn.execute(
+                    "INSERT INTO lane_turns SELECT %s, 'fifo', 7, clock_timestamp(), NULL, 0, 0, 0, 0, '1'",
+                    [queue.project],
+                )
             return cursor
 
         conn.execute = served_meanwhile  # type: ignore[assignment]
-        async with lanes.held(conn, turn) as hold:
-            assert hold is lanes.Hold.SERVED
+        async with lanes.held(conn, turn) as look:
+            assert (turn.turn, look.turn) == (None, 7)
 
 
 @in_loop
@@ -39,8 +43,8 @@ async def test_the_noted_size_is_what_the_pieces_hold(workerless: str) -> None:
         started = await queue.value("SELECT extract(epoch FROM pg_postmaster_start_time())::text")
         turn, deaths, noted = lanes.LaneTurn(queue.project, job.lane, None), 0, list[int]()
         while True:
-            us = lanes.Starter(f"worker_{deaths}", started, 3000)  # the one before is gone
-            claim = await lanes.claim_head(conn, turn, starter=us, number=1)
+            us = claims.Starter(f"worker_{deaths}", started, 3000)  # the one before is gone
+            claim = await claimed(conn, turn, starter=us, number=1)
             assert claim is not None
             if deaths == 0:
                 assert (claim.portion_records, claim.records_at_hand) == (1000, 3)
@@ -49,8 +53,8 @@ async def test_the_noted_size_is_what_the_pieces_hold(workerless: str) -> None:
                 break
             deaths += 1
         # three wide records, a piece each; halved; then one that is alone
-        assert noted == [3, *[1] * (lanes.STOPS_ALONE_MAX + 1)]
-        assert deaths == 1 + lanes.STOPS_ALONE_MAX
+        assert noted == [3, *[1] * (claims.STOPS_ALONE_MAX + 1)]
+        assert deaths == 1 + claims.STOPS_ALONE_MAX
 
 
 @in_loop

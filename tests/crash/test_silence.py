@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -27,12 +27,15 @@ REPORTING = "SELECT count(*) FROM workers WHERE seen_at > clock_timestamp() - in
 
 
 class Worker:
-    """A `punchcard worker`, on a link of its own."""
+    """A `punchcard worker`, on a link of its own; `inside` is a command that runs another one on another host."""
 
-    def __init__(self, deployment: Deployment, dsn: str) -> None:
+    def __init__(self, deployment: Deployment, dsn: str, inside: Sequence[str]) -> None:
         with deployment.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*PUNCHCARD, "worker", "--database-url", dsn], env=deployment.environment, stdout=log, stderr=log
+                [*inside, *PUNCHCARD, "worker", "--database-url", dsn],
+                env=deployment.environment,
+                stdout=log,
+                stderr=log,
             )
 
     def close(self) -> None:
@@ -51,11 +54,14 @@ class Scene:
         self.conn.execute("DELETE FROM async_actions WHERE finished_at IS NULL")
         self.project: Project = deployment.new_project()
         self._workers: list[Worker] = []
+        # the hosts from which a database address can be reached, if not from this one
+        self.inside: dict[str, Sequence[str]] = {}
 
     def worker(self, dsn: str | None = None) -> Worker:
         """Start a worker and return when it reports."""
         before = self.value("SELECT count(*) FROM workers")
-        self._workers.append(Worker(self.deployment, dsn or self.deployment.dsn))
+        dsn = dsn or self.deployment.dsn
+        self._workers.append(Worker(self.deployment, dsn, self.inside.get(dsn, ())))
         until(lambda: self.value("SELECT count(*) FROM workers") > before)
         return self._workers[-1]
 
@@ -135,7 +141,14 @@ def assert_written_once(scene: Scene, action: str) -> None:
     assert scene.project.get("/v1/orders")["total"] == ORDERS + 1
 
 
-def takeover(scene: Scene, dsn: str, lose: Callable[[Worker], None], regain: Callable[[Worker], None]) -> float:
+def takeover(
+    scene: Scene,
+    dsn: str,
+    lose: Callable[[Worker], None],
+    regain: Callable[[Worker], None],
+    *,
+    other: str | None = None,
+) -> float:
     """Have the one worker lose its hold in the middle of a portion; the seconds until the other has committed it."""
     known_customer(scene)
     first = scene.worker(dsn)
@@ -143,7 +156,7 @@ def takeover(scene: Scene, dsn: str, lose: Callable[[Worker], None], regain: Cal
         blocker.execute("SELECT 1 FROM customers WHERE project_id = %s FOR UPDATE", [scene.project.id])
         action = scene.project.post_import(orders("second"))
         until(scene.has_blocked_portion)
-        scene.worker()
+        scene.worker(other)
         lose(first)
         began = time.monotonic()
     scene.project.finished(action)

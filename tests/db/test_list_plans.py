@@ -18,6 +18,8 @@ from punchcard.http.lists import DateCondition, Dates
 from punchcard.orders import orders
 from punchcard.products import products
 from punchcard.products.products import Listed
+from punchcard.vouchers import listing as voucher_lists
+from punchcard.vouchers.listing import Wanted
 from tests.db.test_plans import nodes
 from tests.deployment import Deployment
 
@@ -38,6 +40,11 @@ FILL = {
         " jsonb_build_object('city', 'town' || mod(g, 4))"
     ),
     "products (project_id, id, created_at, updated_at)": f"'p' || g, {MOMENTS}",
+    # half of them in the bin, the newest; a category and a campaign have one in twenty
+    "vouchers (project_id, id, created_at, updated_at, code, code_key, type, category, campaign_id, binned_at)": (
+        f"'v' || g, {MOMENTS}, 'c' || mod(g * 7919, 50000), 'c' || mod(g * 7919, 50000), 'GIFT_VOUCHER',"
+        " 'x' || mod(g, 20), 'camp' || mod(g, 20), CASE WHEN g > 25000 THEN now() END"
+    ),
     # of two products that are on none of the pages
     "skus (project_id, id, product_id, created_at, updated_at)": f"'k' || g, 'p' || 20001 + 2 * mod(g, 2), {MOMENTS}",
 }
@@ -73,7 +80,7 @@ def plans_of(deployment: Deployment, listings: dict[str, Listing], *, analyzed: 
                     [project],
                 )
             if analyzed:
-                for table in ("orders", "customers", "products", "skus"):
+                for table in ("orders", "customers", "products", "skus", "vouchers"):
                     await conn.execute(f"ANALYZE {table}".encode())
             for name, listing in listings.items():
                 conn.plans = []
@@ -143,7 +150,32 @@ def listings() -> dict[str, Listing]:
                     product_id="p20001",
                     listed=listed,
                 )
+        found |= voucher_listings(page)
     return found
+
+
+def voucher_listings(page: int) -> dict[str, Listing]:
+    """A page of the list of vouchers in each order."""
+    found: dict[str, Listing] = {}
+
+    def add(name: str, order: str, wanted: Wanted) -> None:
+        options: dict[str, Any] = {"limit": LIMIT, "page": page, "order": order, "wanted": wanted}
+        found[f"vouchers {order} {page}{name}"] = functools.partial(voucher_lists.list_vouchers, **options)
+
+    for order in in_every_order(voucher_lists.ORDERS):
+        add("", order, Wanted())
+        if "code" not in order:
+            add(" dates", order, between(order))
+        if "created_at" in order:
+            add(" chosen by category", order, Wanted(category="x1"))
+            add(" chosen by campaign", order, Wanted(campaign_id="camp1"))
+    return found
+
+
+def between(order: str) -> Wanted:
+    """As `wide`, as a list of vouchers takes it."""
+    field = order.removeprefix("-")
+    return Wanted(filters=((f"{field}[after]", "2016-01-01"), (f"{field}[before]", "2027-01-01")))
 
 
 def rows_read(plan: dict[str, Any]) -> int:
@@ -161,7 +193,9 @@ def is_count(plan: dict[str, Any]) -> bool:
 
 def test_pages_are_read_by_index_and_never_sorted(deployment: Deployment) -> None:
     for analyzed in (False, True):
-        for name, plans in plans_of(deployment, listings(), analyzed=analyzed).items():
+        # whether few vouchers are in a category or campaign, only statistics can tell
+        found = {name: each for name, each in listings().items() if analyzed or "chosen" not in name}
+        for name, plans in plans_of(deployment, found, analyzed=analyzed).items():
             # finding the product of a list of SKUs, by id or source id, is no page
             pages = [plan for plan in plans if not is_count(plan) and "BitmapOr" not in str(plan)]
             assert pages

@@ -149,6 +149,7 @@ ACROSS = [
         {"worker_idle_in_transaction_ms": 2000},
         "slow portions would be cut off",
     ),
+    ({"secret_key": "x" * 31}, {"secret_key": "x" * 32}, "secret_key must have at least 32 characters"),
     ({"public_url": "shop.example"}, {"public_url": "http://shop.example"}, "public_url must begin with http"),
 ]
 

@@ -30,7 +30,7 @@ def test_the_request_id_of_an_import_is_kept_with_its_action(project_18: Project
 )
 def test_an_unknown_path_is_a_404(project_18: Project, path: str) -> None:
     body = refused(project_18.http.get(path), 404, "resource_not_found")
-    assert body["details"] == "No such path"
+    assert body["details"] == "No such path; /docs shows all that there are"
 
 
 @pytest.mark.parametrize(

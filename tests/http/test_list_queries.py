@@ -99,6 +99,20 @@ def test_unknown_parameters_are_ignored(stocked: Project, path: str, query: str)
     assert stocked.call("GET", f"{path}?{query}")["total"] == 1
 
 
+@pytest.mark.parametrize("path", [*LISTS, "/v1/vouchers", "/v1/campaigns", "/v1/async-actions"])
+def test_what_is_no_utf_8_is_refused_or_finds_nothing(stocked: Project, path: str) -> None:
+    names = ("order", "starting_after", "starting_after_id", "created_at[before]", "start_date", "end_date", "email",
+             "name", "city", "code", "ids", "category", "campaign", "campaign_id", "customer", "campaign_type",
+             "filters[code][conditions][$is]", "filters[campaigns][conditions][$contains]", "filters[junction]",
+             "limit")  # fmt: skip
+    for text in ("%ED%A0%80", "%FF", "['%ED%BF%BF']"):
+        for name in names:
+            answer = stocked.http.get(f"{path}?{name}={text}")
+            assert answer.status_code in {200, 400, 404}, (name, answer.text)
+        answer = stocked.http.get(f"{path}?filters[metadata.{text}][conditions][$is]=1&{text}={text}")
+        assert answer.status_code in {200, 400}, answer.text
+
+
 @pytest.mark.parametrize("path", LISTS)
 def test_keys_are_asked_for_before_the_query_is_read(stocked: Project, path: str) -> None:
     answer = stocked.http.get(f"{path}?created_at[before]=x&filters[x]=1&page=1000", headers={"X-App-Token": "wrong"})

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from punchcard.bulk import lanes
+from punchcard.bulk import claims, lanes
 from punchcard.bulk.portions import run_portion
 from punchcard.db.database import Conn, connect
 from punchcard.orders.imports import OrdersImport
 from punchcard.settings import Settings
-from tests.bulk.queue import Queue, quick
+from tests.bulk.queue import Queue, claimed, quick
 
 PORTIONS_MAX = 400
 
@@ -47,8 +47,8 @@ class Importer:
             )
         turn = lanes.LaneTurn(self.queue.project, self.job.lane, None)
         started = await self.queue.value("SELECT extract(epoch FROM pg_postmaster_start_time())::text")
-        starter = lanes.Starter(f"worker_{self.worker}", started, 3000)
-        claim = await lanes.claim_head(self.conn, turn, starter=starter, number=self.portions)
+        starter = claims.Starter(f"worker_{self.worker}", started, 3000)
+        claim = await claimed(self.conn, turn, starter=starter, number=self.portions)
         assert claim is not None
         self.portions += 1
         return await run_portion(self.conn, claim, {self.job.type: self.job}, self.settings)

@@ -276,7 +276,7 @@ def test_no_table_but_those_of_the_import_is_written(project: Project) -> None:
     })  # fmt: skip
     after = counts()
     written = {name for name, count in after.items() if count != before.get(name)}
-    assert written == {"orders", "customers", "products", "segment_inbox", "row_totals", "async_actions", "lanes"}
+    assert written == {"orders", "customers", "products", "segment_inbox", "row_totals", "async_actions", "lane_turns"}
 
 
 # ---- projects ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`punchcard projects`: what they are, and how their settings change."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -8,11 +9,16 @@ from tests.deployment import Deployment, Project
 from tests.orders.stored import rows
 
 
-def show(project: Project) -> dict[str, str]:
+def show(project: Project) -> dict[str, Any]:
     said = project.deployment.command("projects", "show", project.id, "--json")
     assert said.returncode == 0, said.stderr
-    found: dict[str, str] = json.loads(said.stdout)
+    found: dict[str, Any] = json.loads(said.stdout)
     return found
+
+
+def printed(project: dict[str, Any]) -> dict[str, str]:
+    """A project as the text says it."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in project.items()}
 
 
 def refused(deployment: Deployment, *arguments: str, status: int = 1) -> str:
@@ -29,13 +35,21 @@ def test_a_new_project_is_shown_and_listed(project: Project) -> None:
     }  # fmt: skip
     assert shown["created_at"].endswith("Z")
     as_text = project.deployment.command("projects", "show", project.id).stdout
-    assert dict(line.split(maxsplit=1) for line in as_text.splitlines()) == shown
+    assert dict(line.split(maxsplit=1) for line in as_text.splitlines()) == printed(shown)
     listed = json.loads(project.deployment.command("projects", "list", "--json").stdout)
     assert shown in listed
     assert [each["created_at"] for each in listed] == sorted(each["created_at"] for each in listed)
     lines = project.deployment.command("projects", "list").stdout.splitlines()
     assert len(lines) == len(listed)
     assert [project.id, "UTC", "ordered_at", "Test"] in [line.split() for line in lines]
+
+
+def test_a_new_project_can_ignore_the_case_of_codes(deployment_18: Deployment) -> None:
+    for arguments, case_sensitive in (((), True), (("--codes-ignore-case",), False)):
+        said = deployment_18.command("projects", "create", "Test", *arguments)
+        assert (said.returncode, said.stderr) == (0, "")
+        shown = json.loads(deployment_18.command("projects", "show", said.stdout.strip(), "--json").stdout)
+        assert shown["case_sensitive_codes"] is case_sensitive
 
 
 def test_what_is_given_changes_and_the_rest_stays(project: Project) -> None:
@@ -48,7 +62,7 @@ def test_what_is_given_changes_and_the_rest_stays(project: Project) -> None:
     assert show(project)["timezone"] == "America/Argentina/Buenos_Aires"
     shown = dict(line.split(maxsplit=1) for line in said.stdout.splitlines())
     action_id = shown.pop("redating")
-    assert shown == show(project)
+    assert shown == printed(show(project))
     assert project.finished(action_id)["type"] == "PUNCHCARD.ORDERS_REDATING"
     assert project.deployment.command(*update, "--ordered-at-key", "placed on").returncode == 0
     assert (show(project)["ordered_at_key"], show(project)["name"]) == ("placed on", "Filiale Köln")

@@ -8,16 +8,19 @@ import socket
 import stat
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
 import pytest
 
 from punchcard import processes
+from punchcard.http.signing import Signer
 from tests.deployment import PUNCHCARD, Deployment, Project, free_port, until
 from tests.serving.running import started
 from tests.serving.test_refusals import database, refused, run
 
+SECRET_KEY = "the-same-key-on-every-machine-of-a-shop"
 NAMES = [
     "project_id",
     "application_id",
@@ -79,7 +82,7 @@ def test_keys_for_an_unknown_project_are_refused(deployment_18: Deployment) -> N
 def test_parts_alone_make_a_whole(deployment_18: Deployment, tmp_path: Path) -> None:
     """`migrate`, `api` and `worker` on a database of their own, as on several machines; several APIs share a port."""
     port = free_port()
-    environment = deployment_18.environment | {"PUNCHCARD_PORT": str(port)}
+    environment = deployment_18.environment | {"PUNCHCARD_PORT": str(port), "PUNCHCARD_SECRET_KEY": SECRET_KEY}
     with contextlib.ExitStack() as stack:
         dsn = stack.enter_context(database(deployment_18, "apart"))
         environment["DATABASE_URL"] = dsn
@@ -104,6 +107,12 @@ def test_parts_alone_make_a_whole(deployment_18: Deployment, tmp_path: Path) -> 
         accepted = http.post("/v1/orders/import", json=[{"source_id": "a", "amount": 3}]).json()["async_action_id"]
         until(lambda: http.get(f"/v1/async-actions/{accepted}").json()["status"] == "DONE")
         assert http.get("/v1/orders/a").json()["amount"] == 3
+        updating = http.post("/v1/customers/bulk/async", json=[{"source_id": "ann"}]).json()["async_action_id"]
+        until(lambda: http.get(f"/v1/async-actions/{updating}").json()["status"] == "DONE")
+        link = http.get(f"/v1/async-actions/{updating}").json()["result"]["reports"][0]
+        assert {httpx.get(link, trust_env=False).status_code for _ in range(8)} == {200}, "whoever answers"
+        given = dict(pair.split("=") for pair in urlsplit(link).query.split("&"))
+        Signer(SECRET_KEY, "reports").check(project_id, updating, "csv", **given)
         for part in reversed(parts):
             part.terminate()
             assert part.wait(20) == 0

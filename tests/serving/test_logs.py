@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from punchcard import secret_key
 from punchcard.projects import projects
 from tests.deployment import Deployment, Project, until
 
@@ -74,4 +75,5 @@ def test_nothing_personal_and_no_secret_is_logged(lines: list[dict[str, Any]], l
     credentials = projects.read_credentials(loud.data)
     text = loud.log_text() + (loud.data / "postgres.log").read_text()
     forbidden = [*SECRET_SHOP.values(), "Frieda", WRONG_TOKEN, credentials.application_token, credentials.client_token]
+    forbidden.append(secret_key.of_directory(loud.data))
     assert [word for word in forbidden if word in text] == []

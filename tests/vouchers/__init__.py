@@ -1,0 +1,1 @@
+"""Vouchers: codes, the resource, its lists."""
