@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks import growth, history, imports, machine, serving
+from benchmarks import campaigns, claims, fairness, flood, growth, history, imports, machine, queue, serving
 from benchmarks.stored import Stored
 from punchcard import log
 from punchcard import settings as configuration
@@ -25,6 +26,8 @@ from tests.deployment import Deployment
 
 ROUNDS = 7
 STORED = Stored(1_000_000, 750_000)
+# how many portions make the churn before claims are measured again; 100000 take several minutes
+CHURN = "PUNCHCARD_BENCH_PORTIONS"
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -93,11 +96,80 @@ def _history(_: Settings) -> str:
         return _page("A whole history", what, _table(("what", "figure"), history.table(found)), deployment.dsn)
 
 
+def _campaigns(_: Settings) -> str:
+    sizes = campaigns.Sizes()
+    with _deployment() as deployment:
+        figures = campaigns.measure(deployment, sizes)
+        what = (
+            f"`punchcard serve` with its default settings. One campaign of {sizes.vouchers:,} codes, and COPY of its"
+            f" rows in the same round; medians of {sizes.rounds} rounds, ratios round by round (lowest to highest)."
+            " Then many campaigns, created one after the other; times from the last one's acceptance. A round is one"
+            " portion of each."
+        )
+        generation = _table(("what", "median", "times the bare COPY"), campaigns.table(figures, sizes))
+        shared = _table(campaigns.SHARED_HEADING, campaigns.shared_table(figures))
+        return _page("Campaigns", what, [*generation, "", *shared], deployment.dsn)
+
+
+def _queue(settings: Settings) -> str:
+    sizes = queue.Sizes()
+    with _server(settings) as dsn:
+        figures = asyncio.run(queue.measure(dsn, sizes))
+        what = (
+            f"Jobs of one record that do nothing: {sizes.jobs:,} in {sizes.lanes:,} lanes (a lane is a project here, a"
+            f" lock of procrastinate there), {sizes.jobs_of_one_lane} in one. {sizes.processes} worker processes each,"
+            f" on the same server; medians of {sizes.rounds} rounds in turn, ratios round by round (lowest to highest)."
+            f" {queue.tried(figures)} In one lane it is 1."
+        )
+        rates = _table(queue.HEADING, queue.table(figures, sizes))
+        starts = _table(queue.START_HEADING, queue.start_table(figures))
+        return _page("Empty jobs", what, [*rates, "", *starts], dsn)
+
+
+def _claims(settings: Settings) -> str:
+    sizes = claims.Sizes(portions=int(os.environ.get(CHURN, "10000")))
+    with _server(settings) as dsn:
+        places = asyncio.run(claims.measure(dsn, settings, sizes))
+        what = (
+            "A turn of a worker, from the start of one portion to the start of the next, when portions do nothing."
+            f" {sizes.waiting:,} jobs wait. Before, and after {sizes.portions:,} portions (`{CHURN}` sets how many)"
+            " with a REPEATABLE READ snapshot open since before them. Half of the lanes are round_robin lanes, with two"
+            f" endless jobs each. The quiet place has {min(sizes.lanes)} lanes, {sizes.quiet_waiting:,} jobs and no"
+            f" snapshot. The places take turns, {sizes.rounds} times {sizes.turns}."
+        )
+        return _page("Claims", what, _table(claims.HEADING, claims.table(places)), dsn)
+
+
+def _fairness(settings: Settings) -> str:
+    simulated, real = fairness.Sizes(), flood.Sizes()
+    pairs = fairness.measure(simulated)
+    with _server(settings) as dsn:
+        measured = asyncio.run(flood.measure(dsn, real))
+        most = max(map(fairness.most_served, pairs.values()))
+        what = (
+            f"{simulated.mix.projects:,} projects with jobs of one portion, Zipf; in every other run the first one"
+            f" floods the queue, with {simulated.flood:,} jobs (real: {real.flood:,}). Waits of the others' jobs from"
+            " commit to start. A round is lanes with work / workers x portion, the mean when jobs of the others arrive."
+            f" Simulated: {simulated.seeds} seeds, {simulated.mix.jobs:,} jobs each, portions of 125 to 375 ms."
+            f" Real: {real.rounds} pairs of runs, {real.mix.jobs} jobs each, {real.mix.workers} worker processes,"
+            f" portions of {real.mix.portion_s * 500:.0f} to {real.mix.portion_s * 1500:.0f} ms, a turn"
+            f" {measured.turn_s * 1000:.0f} ms. While a lane had a job ready, another got {most} portions at most"
+            f" (simulated), {fairness.most_served(measured.pairs)} (real)."
+        )
+        rows = [row for load, found in pairs.items() for row in fairness.rows(f"simulated, load {load}", found)]
+        rows += fairness.rows(f"real, load {real.mix.load}", measured.pairs)
+        return _page("Fairness", what, _table(fairness.HEADING, rows), dsn)
+
+
 BENCHMARKS: dict[str, Callable[[Settings], str]] = {
     "imports": _imports,
     "growth": _growth,
     "serving": _serving,
     "history": _history,
+    "campaigns": _campaigns,
+    "queue": _queue,
+    "claims": _claims,
+    "fairness": _fairness,
 }
 
 

@@ -13,21 +13,21 @@ from statistics import median
 
 import psycopg
 from msgspec import Struct
-from psycopg import sql
 
 from benchmarks import orders
+from benchmarks.copying import copy_rows
 from punchcard import ids
-from punchcard.bulk import async_actions, lanes
+from punchcard.bulk import async_actions, claims, lanes
 from punchcard.bulk.portions import run_portion
 from punchcard.bulk.worker import session_options
 from punchcard.db.database import Conn, connect
-from punchcard.orders.imports import OrdersImport, read_orders
+from punchcard.orders.imports import SHAPE, OrdersImport
 from punchcard.projects import projects
 from punchcard.settings import Settings
 
 ORDERS, CUSTOMERS, PRODUCTS = 2000, 1500, 500
 TABLES = ("customers", "products", "skus", "orders", "segment_inbox")
-BENCH = lanes.Starter("bench", "0", 10_000)
+BENCH = claims.Starter("bench", "0", 10_000)
 
 
 class Round(Struct):
@@ -64,9 +64,9 @@ class Worker(Struct, frozen=True):
         while not finished:
             await lanes_with_work.read(self.conn)
             turn = lanes_with_work.next()
-            async with lanes.held(self.conn, turn) as hold:
-                assert hold is lanes.Hold.OURS
-                claim = await lanes.claim_head(self.conn, turn, starter=BENCH, number=number)
+            async with lanes.held(self.conn, turn) as look:
+                assert look is not None
+                claim = await claims.take_turn(self.conn, turn, look, starter=BENCH, number=number)
                 assert claim is not None
                 finished = await run_portion(self.conn, claim, {job.type: job}, self.settings)
             number += 1
@@ -88,33 +88,10 @@ async def _round(ours: Worker, dsn: str) -> Round:
     body = b"[" + b",".join(first) + b"]"
     new = await ours.import_orders(project, first)
     with psycopg.connect(dsn) as copier:
-        copy_new = _copy_rows(copier, project)
+        copy_new = copy_rows(copier, project, TABLES)
         copy_raw = _copy_raw(copier, first)
     existing = await ours.import_orders(project, again)
     return Round(_timed_read(body), _timed_loads(body), new, copy_new, existing, copy_raw)
-
-
-def _copy_rows(conn: psycopg.Connection, project: str) -> float:
-    """Seconds of a bare COPY of the project's rows into empty copies of their tables, with the commit."""
-    rows: dict[str, bytes] = {}
-    for table in TABLES:
-        source = sql.SQL("COPY (SELECT * FROM {} WHERE project_id = {}) TO STDOUT (FORMAT BINARY)")
-        with conn.cursor().copy(source.format(sql.Identifier(table), project)) as copy:
-            rows[table] = b"".join(bytes(part) for part in copy)
-        new = sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)")
-        conn.execute(new.format(sql.Identifier(f"bare_{table}"), sql.Identifier(table)))
-    conn.commit()
-    started = time.perf_counter()
-    for table in TABLES:
-        target = sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(sql.Identifier(f"bare_{table}"))
-        with conn.cursor().copy(target) as copy:
-            copy.write(rows[table])
-    conn.commit()
-    seconds = time.perf_counter() - started
-    for table in TABLES:
-        conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(f"bare_{table}")))
-    conn.commit()
-    return seconds
 
 
 def _copy_raw(conn: psycopg.Connection, records: list[bytes]) -> float:
@@ -133,7 +110,7 @@ def _copy_raw(conn: psycopg.Connection, records: list[bytes]) -> float:
 
 def _timed_read(body: bytes) -> float:
     started = time.perf_counter()
-    read_orders(body, orders_max=ORDERS)
+    SHAPE.read(body, records_max=ORDERS)
     return time.perf_counter() - started
 
 
