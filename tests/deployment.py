@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,9 +168,8 @@ class Project:
             trust_env=False,
             headers={"X-App-Id": application_id, "X-App-Token": application_token},
         )
-
-    def close(self) -> None:
-        self.http.close()
+        # a project that nobody closes, because its test failed, must not leave sockets to fail another test
+        self.close = weakref.finalize(self, self.http.close)
 
     def call(self, method: str, path: str, *, expect: int = 200, **arguments: Any) -> Any:
         """One request; its JSON. Fails when the status is another than `expect`."""

@@ -231,18 +231,19 @@ class MixedShop:
             generations = [action for action in own if action.type == GENERATION]
             for action in generations:
                 assert action.status == "FAILED" or action.records_done == action.count, "as many as were asked for"
-            deletion = next((action for action in own if action.type == DELETION), None)
+            # one that was ended before it began can be asked for again
+            deletions = [action for action in own if action.type == DELETION]
+            done = [action for action in deletions if action.status == "DONE"]
             if (campaign := campaigns.get(campaign_id)) is None:
-                assert deletion is not None
-                assert deletion.force
+                assert [action.force for action in done] == [True], "deleted for good, once"
                 continue
             made = sum(action.records_done for action in generations)
-            if deletion is None:
+            if not deletions:
                 assert (campaign.binned, campaign.vouchers, campaign.binned_vouchers) == (False, made, 0)
                 if not any(action.type == UPDATE and action.status == "FAILED" for action in own):
                     assert campaign.seasons in (None, [campaign.season]), "the last update has reached all"
-            elif deletion.status == "DONE":
-                assert not deletion.force, "a campaign that was deleted for good is gone"
+            elif done:
+                assert [action.force for action in done] == [False], "a campaign that was deleted for good is gone"
                 assert (campaign.binned, campaign.vouchers, campaign.binned_vouchers) == (True, made, made)
             else:
                 assert campaign.vouchers <= made

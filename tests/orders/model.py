@@ -114,9 +114,10 @@ class Model:
         if given.get("amount") is not None:
             sent["amount"] = given["amount"]
         amounts = [item.get("amount") for item in order["items"]]
-        known = bounded(sum(amount for amount in amounts if amount is not None))
+        known = sum(amount for amount in amounts if amount is not None)
         complete = amounts != [] and None not in amounts
-        order["amount"] = known if complete or sent.get("amount") is None else sent["amount"]
+        # a sum that is not used cannot be too large
+        order["amount"] = bounded(known) if complete or sent.get("amount") is None else sent["amount"]
         discounts = [item["discount_amount"] for item in order["items"] if item.get("discount_amount") is not None]
         order["items_discount_amount"] = bounded(sum(discounts)) if discounts else None
         discount = bounded((sent.get("discount_amount") or 0) + sum(discounts))
