@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from punchcard.bulk import async_actions, failures, health, reports, signals
+from punchcard.bulk import async_actions, csv_imports, failures, health, reports, signals
 from punchcard.bulk.jobs import Job
 from punchcard.bulk.worker import Worker
 from punchcard.campaigns import additions as campaign_additions
@@ -21,33 +21,53 @@ from punchcard.campaigns.deletion import VouchersDeletion
 from punchcard.campaigns.generation import VouchersGeneration
 from punchcard.campaigns.requests import AdditionIn, CampaignIn, CampaignUpdate
 from punchcard.campaigns.spreading import VouchersUpdate
+from punchcard.custom_events import custom_events
+from punchcard.custom_events.custom_events import CustomEventIn
 from punchcard.customers import bulk as customers_bulk
+from punchcard.customers import csv_imports as customers_csv
 from punchcard.customers import customers
+from punchcard.customers import deletion as customers_deletion
+from punchcard.customers import requests as customers_requests
+from punchcard.customers.customers import CustomerAttributes, CustomerIn
 from punchcard.db.database import Database
+from punchcard.events import activity, partitions
+from punchcard.events.reactions import Reactions
 from punchcard.http import answers, openapi
 from punchcard.http.authentication import authenticated_project
 from punchcard.http.bodies import BodyBudget, drained, return_freed_bodies
+from punchcard.http.forms import FORM_TYPE
 from punchcard.metadata_schemas import metadata_schemas
-from punchcard.orders import imports, orders
+from punchcard.orders import imports, orders, writing
 from punchcard.orders.imports import OrdersImport
-from punchcard.orders.orders import OrderIn
+from punchcard.orders.orders import OrderIn, OrderNew, OrderUpdate
 from punchcard.orders.redating import OrdersRedating
 from punchcard.products import bulk as products_bulk
-from punchcard.products import products
+from punchcard.products import csv_imports as products_csv
+from punchcard.products import products, skus
+from punchcard.products import requests as products_requests
 from punchcard.settings import Settings
 from punchcard.vouchers import bulk as vouchers_bulk
+from punchcard.vouchers import changes as vouchers_changes
 from punchcard.vouchers import listing as vouchers_listing
 from punchcard.vouchers import requests as vouchers_requests
 from punchcard.vouchers import vouchers
-from punchcard.vouchers.requests import VoucherIn, VoucherUpdate
+from punchcard.vouchers.changes import VoucherUpdate
+from punchcard.vouchers.requests import VoucherIn
 
 ROUTES = [
     *orders.ROUTES,
     *imports.ROUTES,
+    *writing.ROUTES,
     *customers.ROUTES,
     *customers_bulk.ROUTES,
+    *customers_csv.ROUTES,
+    *customers_requests.ROUTES,
+    *customers_deletion.ROUTES,
     *products.ROUTES,
+    *products_requests.ROUTES,
+    *skus.ROUTES,
     *products_bulk.ROUTES,
+    *products_csv.ROUTES,
     *campaigns_listing.ROUTES,
     *campaigns.ROUTES,
     *campaign_additions.ROUTES,
@@ -55,7 +75,10 @@ ROUTES = [
     *vouchers_listing.ROUTES,
     *vouchers.ROUTES,
     *vouchers_requests.ROUTES,
+    *vouchers_changes.ROUTES,
+    *custom_events.ROUTES,
     *metadata_schemas.ROUTES,
+    *activity.ROUTES,
     *async_actions.ROUTES,
     *failures.ROUTES,
     *reports.ROUTES,
@@ -63,23 +86,36 @@ ROUTES = [
     *openapi.ROUTES,
 ]
 # bodies that handlers read themselves, for the description
+_CSV_FILE = openapi.Body(csv_imports.Upload, {"file": "name,source_id\nMug,mug\n"}, media_type=FORM_TYPE)
 BODIES = {
+    "import-and-update-customers-using-csv": _CSV_FILE,
+    "import-products-using-csv": _CSV_FILE,
+    "import-SKUs-using-csv": _CSV_FILE,
     "import-orders": openapi.Body(list[OrderIn], imports.EXAMPLE),
+    "create-order": openapi.Body(OrderNew, writing.EXAMPLE, required=False),
+    "update-order": openapi.Body(OrderUpdate, writing.UPDATE_EXAMPLE),
+    "create-customer": openapi.Body(CustomerIn, customers_requests.EXAMPLE, required=False),
+    "update-customer": openapi.Body(CustomerAttributes, customers_requests.UPDATE_EXAMPLE),
     "update-customers-in-bulk": openapi.Body(list[customers_bulk.CustomerUpdate], customers_bulk.EXAMPLE),
     "update-customers-metadata-in-bulk": openapi.Body(
         customers_bulk.CustomersMetadata, customers_bulk.METADATA_EXAMPLE
     ),
+    "create-product": openapi.Body(products_requests.ProductNew, products_requests.EXAMPLE, required=False),
+    "update-product": openapi.Body(products_requests.ProductUpdate, products_requests.UPDATE_EXAMPLE, required=False),
+    "create-sku": openapi.Body(skus.SkuNew, skus.EXAMPLE, required=False),
+    "update-sku": openapi.Body(skus.SkuUpdate, skus.UPDATE_EXAMPLE, required=False),
     "update-products-in-bulk": openapi.Body(list[products_bulk.ProductUpdate], products_bulk.EXAMPLE, required=False),
     "update-products-metadata-in-bulk": openapi.Body(
         products_bulk.ProductsMetadata, products_bulk.METADATA_EXAMPLE, required=False
     ),
+    "track-custom-event": openapi.Body(CustomEventIn, custom_events.EXAMPLE),
     "create-campaign": openapi.Body(CampaignIn, campaigns.EXAMPLE),
     "update-campaign": openapi.Body(CampaignUpdate, campaigns.UPDATE_EXAMPLE),
     "add-vouchers-to-campaign": openapi.Body(AdditionIn, campaign_additions.EXAMPLE, required=False),
     "add-voucher-with-specific-code-to-campaign": openapi.Body(AdditionIn, campaign_additions.EXAMPLE, required=False),
     "generate-random-code": openapi.Body(VoucherIn, vouchers_requests.EXAMPLE),
     "create-voucher": openapi.Body(VoucherIn, vouchers_requests.EXAMPLE),
-    "update-voucher": openapi.Body(VoucherUpdate, vouchers_requests.UPDATE_EXAMPLE),
+    "update-voucher": openapi.Body(VoucherUpdate, vouchers_changes.UPDATE_EXAMPLE),
     "update-vouchers-in-bulk": openapi.Body(list[vouchers_bulk.VoucherMetadata], vouchers_bulk.EXAMPLE),
     "update-vouchers-metadata-in-bulk": openapi.Body(vouchers_bulk.VouchersMetadata, vouchers_bulk.METADATA_EXAMPLE),
 }
@@ -88,8 +124,11 @@ JOBS: tuple[Job, ...] = (
     OrdersRedating(),
     customers_bulk.CustomersBulkUpdate(),
     customers_bulk.CustomersMetadataUpdate(),
+    customers_csv.CustomersCsvImport(),
     products_bulk.ProductsBulkUpdate(),
     products_bulk.ProductsMetadataUpdate(),
+    products_csv.ProductsCsvImport(),
+    products_csv.SkusCsvImport(),
     VouchersGeneration(),
     VouchersUpdate(),
     VouchersDeletion(),
@@ -158,4 +197,10 @@ def build_api(settings: Settings, dsn: str, stop: asyncio.Event) -> ASGIApp:
 
 def build_worker(settings: Settings, dsn: str) -> Worker:
     """One worker process's worker, with all kinds of jobs."""
-    return Worker(dsn, {job.type: job for job in JOBS}, settings)
+    return Worker(
+        dsn,
+        {job.type: job for job in JOBS},
+        settings,
+        inboxes=[Reactions()],
+        sweeps=[partitions.sweep(settings)],
+    )

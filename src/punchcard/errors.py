@@ -105,4 +105,23 @@ class Unavailable(ApiError):
 
 
 class RecordError(PunchcardError):
-    """One record of a bulk job cannot be taken; its text becomes the reason in the job's result."""
+    """One record cannot be taken; its text becomes the reason in a bulk job's result.
+
+    A request about this one record ends with `refusal`.
+    """
+
+    def refusal(self) -> ApiError:
+        """The error that a request ends with."""
+        return InvalidPayload(str(self))
+
+
+class RecordMissing(RecordError):
+    """A record names something by an internal id that nothing in this project has."""
+
+    def __init__(self, resource_type: str, resource_id: str) -> None:
+        self._refusal = NotFound(resource_type, resource_id)
+        super().__init__(str(self._refusal))
+
+    def refusal(self) -> ApiError:
+        """A 404."""
+        return self._refusal

@@ -42,9 +42,11 @@ def many(prefix: str, count: int) -> list[str]:
 
 
 def endless(prefix: str) -> Iterator[str]:
-    """New ids one by one, drawn in blocks: a batch needs hundreds of each kind."""
+    """New ids one by one, drawn in blocks that grow: a batch needs hundreds of each kind, a single order one."""
+    block = 1
     while True:
-        yield from many(prefix, BLOCK)
+        yield from many(prefix, block)
+        block = min(BLOCK, 4 * block)
 
 
 def is_one(prefix: str, text: str) -> bool:

@@ -31,6 +31,7 @@ from punchcard.db import embedded, migrate
 from punchcard.db.database import Conn, connect, conninfo, refuse_pooling_proxy
 from punchcard.db.embedded.refusals import acting_on
 from punchcard.errors import PunchcardError
+from punchcard.events import partitions
 from punchcard.projects import projects
 from punchcard.settings import ENVIRONMENT_PREFIX, Settings
 
@@ -326,8 +327,10 @@ class Supervisor:
         return self._database.dsn
 
     async def _bootstrap(self, dsn: str) -> None:
-        async with await connect(dsn, part="serve") as conn, conn.transaction():
-            await projects.bootstrap(conn, self.directory)
+        async with await connect(dsn, part="serve") as conn:
+            await partitions.make_ahead(conn)
+            async with conn.transaction():
+                await projects.bootstrap(conn, self.directory)
 
     def _start_parts(self, dsn: str) -> None:
         environment = _environment(self._settings, dsn)

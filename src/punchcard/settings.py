@@ -75,6 +75,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     payload_days: Days
     failures_days: Days
     report_days: Days
+    events_days: Days
     retention_sweep_seconds: Annotated[int, Meta(ge=1, le=86_400)]
     log_format: Literal["", "json", "text"]
     log_level: Literal["debug", "info", "warning", "error"]

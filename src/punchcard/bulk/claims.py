@@ -4,6 +4,7 @@ In a fifo lane it is the one under way, else the one that arrived first. In a ro
 put under way first; then it is the one whose last portion is longest ago, and it goes to the end.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -69,7 +70,7 @@ async def take_turn(conn: Conn, turn: LaneTurn, look: Any, *, starter: Starter, 
     """
     if look.id is None:
         return None
-    stopped = look.started_by is not None and await _has_stopped(conn, look.started_by, starter)
+    stopped = look.started_by is not None and await has_stopped(conn, look.started_by, starter)
     portion, stops = next_start(portion_records=look.portion_records, stops_alone=look.stops_alone, stopped=stopped)
     at_hand = portion if look.at_hand is None else min(portion, max(1, look.at_hand))
     mark = starter.mark(number)
@@ -121,13 +122,15 @@ class _Standing:
             "record_us": look.record_us,
             "job_turn_floor": floor,
             "job_turn_next": job_next,
-            **_seq_floors(look, len(started)),
+            **seq_floors(look, look.waiting_seqs or [], len(started)),
         }
 
 
-def _seq_floors(look: Any, started: int) -> dict[str, Any]:
-    """The floors of what waits: up to where the index need not be read any more, now and as soon as that is settled."""
-    seqs = look.waiting_seqs or []
+def seq_floors(look: Any, seqs: Sequence[int], started: int) -> dict[str, Any]:
+    """The floors of what waits: up to where the index need not be read any more, now and as soon as that is settled.
+
+    `seqs` are the first that wait; so many of them do not wait any more after this turn.
+    """
     # all that we have seen and that is not waiting any more lies below; the transactions that drew a number below it
     # and have not ended yet are older than ours
     seen = seqs[started] if started < len(seqs) else seqs[-1] + 1 if seqs else None
@@ -167,7 +170,7 @@ def _claim(turn: LaneTurn, row: Any) -> Claim:
     )
 
 
-async def _has_stopped(conn: Conn, mark: str, starter: Starter) -> bool:
+async def has_stopped(conn: Conn, mark: str, starter: Starter) -> bool:
     """Whether the portion with this start mark stopped its worker.
 
     It did not if the mark is of our own (our connection was lost), of an earlier run of PostgreSQL, or of

@@ -27,6 +27,8 @@ SQL = statements.beside(__file__)
 
 # the key that the file adds to each record
 NOTE_KEY = "import_failure"
+# of a record that named somebody whose personal data had to go; the file does not have it
+ERASED_RECORD, REASON_ERASED = b"{}", "Erased with its customer"
 _LIST_PAGE_BYTES = 1 << 40  # a list has as many as were asked for
 _RECORD_MAX = 2**31 - 1
 _BEFORE_ALL = -1
@@ -131,7 +133,7 @@ async def file_of(database: Database, project: str, action_id: str, failures: Fa
             if not rows:
                 break
             after, count = rows[-1].record, count + len(rows)
-            page = b"".join(line_of(row.record, row.reason, row.body) for row in rows)
+            page = b"".join(line_of(row.record, row.reason, row.body) for row in rows if row.reason != REASON_ERASED)
             rows.clear()  # while the client is slow, the page is held once
             yield page
             del page

@@ -109,10 +109,6 @@ class Stretch(Struct, frozen=True):
         return msgspec.structs.replace(self, rows_max=self.rows_max // 2)
 
 
-class StaleRead(Exception):
-    """What a plan was made from has changed meanwhile."""
-
-
 class Job(Protocol):
     """A kind of bulk job. A portion runs `plan` outside any transaction, then `write` in one; a dry run does not."""
 
@@ -137,6 +133,27 @@ class Job(Protocol):
         self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int], dry_run: bool
     ) -> dict[str, Any]:
         """The documented `result` of a finished action."""
+
+
+class Inbox(Protocol):
+    """What a lane works off that has rows of a table instead of actions.
+
+    The table is append-only, with `seq` drawn after the writer's transaction got its number, and an index on
+    `accepted_xid`: see queue.sql, which has to name it.
+    """
+
+    lane: Lane
+    # how many rows the first portion takes at most; later ones adapt to the time a portion takes
+    portion_rows: int
+
+    async def waiting(self, conn: Conn, project: str, *, floor: int, limit: int) -> list[int]:
+        """The first rows by `seq`, none of them below `floor`."""
+
+    async def work_off(self, conn: Conn, project: str, seqs: Sequence[int]) -> int:
+        """Take rows out, and do what follows from them, in the transaction that is open. How many were there."""
+
+    async def set_aside(self, conn: Conn, project: str, seq: int, reason: str) -> None:
+        """Take a row out that cannot be worked off, and keep it where it is found."""
 
 
 class ConcludingJob(Job, Protocol):

@@ -30,6 +30,8 @@ ROUND_LANES_MAX = 256
 SHARED_LANES_MIN = 32
 # how many waiting actions of a round_robin lane a turn puts under way at most
 STARTS_MAX = 1000
+# lanes that have rows of a table to work off instead of actions
+INBOX_LANES = frozenset({Lane.REACTIONS})
 # how often all lanes with work are looked for, in seconds
 FULL_LOOK_S = 30.0
 
@@ -124,14 +126,17 @@ def _places(rows: Iterable[Any]) -> set[Place]:
 async def held(conn: Conn, turn: LaneTurn) -> AsyncIterator[Any]:
     """Hold the lane while the block runs, if it is free, and look at it: the row of `lane_look`, else none.
 
+    Of a lane that works off an inbox, the row of `inbox_look`.
+
     When the unlocking fails, the caller has to close the session: the lock may still be on it.
     """
+    look_at = SQL.inbox_look if turn.lane in INBOX_LANES else SQL.lane_look
     limit = STARTS_MAX if turn.lane == Lane.ROUND_ROBIN else 1
     parameters = {"project_id": turn.project, "lane": turn.lane, "limit": limit}
     # in one round trip, and yet the look sees what whoever held the lane before has committed
     async with conn.pipeline():
         trying = await conn.execute(SQL.lane_try_lock, {"key": turn.key})
-        looking = await conn.execute(SQL.lane_look, parameters)
+        looking = await conn.execute(look_at, parameters)
     tried, look = await trying.fetchone(), await looking.fetchone()
     assert tried is not None
     if not tried.locked:

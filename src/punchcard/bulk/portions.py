@@ -27,7 +27,6 @@ from punchcard.bulk.jobs import (
     Outcome,
     Part,
     PayloadJob,
-    StaleRead,
     Stretch,
     WalkJob,
     concludes,
@@ -37,7 +36,7 @@ from punchcard.bulk.jobs import (
 )
 from punchcard.bulk.lanes import SQL
 from punchcard.bulk.pieces import Stock
-from punchcard.db.database import Conn
+from punchcard.db.database import Conn, StaleRead
 from punchcard.errors import PunchcardError, RecordError
 from punchcard.settings import Settings
 
@@ -60,7 +59,7 @@ class LaneLost(PunchcardError):
     """Another worker has taken the lane over; nothing of this portion was written."""
 
 
-class _DataError(Exception):
+class DataError(Exception):
     """A record of the batch cannot be written; which one is not known yet.
 
     A `collision` can be the work of somebody who wrote at the same time: another try may go well.
@@ -71,19 +70,19 @@ class _DataError(Exception):
 
 
 @contextlib.contextmanager
-def _blaming_records() -> Iterator[None]:
+def blaming_records() -> Iterator[None]:
     """Around what a job does, not around our own bookkeeping: a mistake in that is no record's fault."""
     try:
         yield
     except (pg.UniqueViolation, pg.ForeignKeyViolation, pg.ExclusionViolation) as error:
         if (error.diag.constraint_name or "").endswith(CREATION_INDEX_SUFFIX):
             raise StaleRead from error  # somebody else took the microsecond
-        raise _DataError(_reason(error), collision=True) from error
+        raise DataError(_reason(error), collision=True) from error
     # of class 54 only what a value causes, such as a text too long for an index: it would fail for ever
     except (pg.DataError, pg.IntegrityError, pg.ProgramLimitExceeded) as error:
-        raise _DataError(_reason(error)) from error
+        raise DataError(_reason(error)) from error
     except RecordError as error:
-        raise _DataError(str(error)) from error
+        raise DataError(str(error)) from error
 
 
 async def run_portion(conn: Conn, claim: Claim, jobs: Mapping[str, Job], settings: Settings) -> bool:
@@ -119,6 +118,15 @@ class _Work(Protocol):
 WorkT = TypeVar("WorkT", bound=_Work)
 
 
+def next_size(records: int, elapsed_ms: float, settings: Settings, *, most: int) -> int:
+    """The size of the next portion: what would have taken `portion_ms`, at most `most`."""
+    if elapsed_ms > settings.portion_slow_ms:
+        logger.warning("portion_slow", records=records, ms=round(elapsed_ms))
+        return max(1, records // 2)
+    wanted = int(records * settings.portion_ms / max(1.0, elapsed_ms))
+    return max(1, min(wanted, most, PORTION_RECORDS_MAX))
+
+
 class Portion(Generic[WorkT]):
     """The next records of one action, on the session that holds its lane."""
 
@@ -135,7 +143,7 @@ class Portion(Generic[WorkT]):
         while True:
             try:
                 return await self.attempt(work)
-            except _DataError as error:
+            except DataError as error:
                 if len(work) == 1:
                     return await self.fail_first(work, error.reason)
                 work = work.halved()
@@ -165,19 +173,19 @@ class Portion(Generic[WorkT]):
                     return await self._write(plan)
             except (StaleRead, pg.DeadlockDetected, pg.SerializationFailure):
                 continue
-            except _DataError as error:
+            except DataError as error:
                 collisions += 1
                 if not error.collision or collisions >= COLLISIONS_MAX:
                     raise
         raise PunchcardError(f"The rows that action {self._claim.id} needs changed {PLANS_MAX} times in a row")
 
     async def _plan(self, work: WorkT) -> Any:
-        with _blaming_records():
+        with blaming_records():
             return await self._job.plan(self._conn, self._claim.project, work)
 
     async def _write(self, plan: Any) -> bool:
         if not self._claim.dry_run:
-            with _blaming_records():
+            with blaming_records():
                 await self._job.write(self._conn, self._claim.project, plan)
         return await self._record(self._job.outcome(plan))
 
@@ -289,12 +297,7 @@ class Portion(Generic[WorkT]):
         return written
 
     def _next_size(self, records: int, elapsed_ms: float) -> int:
-        """The size of the next portion: what would have taken `portion_ms`, at most twice this one."""
-        if elapsed_ms > self._settings.portion_slow_ms:
-            logger.warning("portion_slow", records=records, ms=round(elapsed_ms))
-            return max(1, records // 2)
-        wanted = int(records * self._settings.portion_ms / max(1.0, elapsed_ms))
-        return max(1, min(wanted, self._next_size_max(records), PORTION_RECORDS_MAX))
+        return next_size(records, elapsed_ms, self._settings, most=self._next_size_max(records))
 
     def _next_size_max(self, records: int) -> int:
         return 2 * records

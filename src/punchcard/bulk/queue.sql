@@ -13,7 +13,10 @@ SELECT s.xmin::text AS xmin, s.workers, s.rank, w.project_id, w.lane, t.turn,
   LEFT JOIN (SELECT known.project_id, known.lane FROM unnest(:projects::text[], :lanes::text[]) AS known (project_id, lane)
               UNION
              SELECT a.project_id, a.lane FROM async_actions AS a
-              WHERE a.accepted_xid >= :since::xid8 AND a.finished_at IS NULL) AS w ON true
+              WHERE a.accepted_xid >= :since::xid8 AND a.finished_at IS NULL
+              UNION
+             SELECT o.project_id, 'reactions' FROM event_outbox AS o
+              WHERE o.accepted_xid >= :since::xid8) AS w ON true
   LEFT JOIN LATERAL (
        SELECT l.turn, l.served_at FROM lane_turns AS l
         WHERE l.project_id = w.project_id AND l.lane = w.lane
@@ -43,11 +46,20 @@ WITH RECURSIVE waiting AS (
             WHERE a.finished_at IS NULL AND a.started_at IS NOT NULL
               AND (a.project_id, a.lane) > (under_way.project_id, under_way.lane)
             ORDER BY a.project_id, a.lane LIMIT 1) AS next
+), outbox AS (
+    (SELECT project_id FROM event_outbox ORDER BY project_id LIMIT 1)
+    UNION ALL
+    SELECT next.project_id
+      FROM outbox CROSS JOIN LATERAL (
+           SELECT o.project_id FROM event_outbox AS o
+            WHERE o.project_id > outbox.project_id
+            ORDER BY o.project_id LIMIT 1) AS next
 )
 SELECT s.xmin::text AS xmin, w.project_id, w.lane
   FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) AS s
   LEFT JOIN (SELECT project_id, lane FROM waiting UNION SELECT project_id, lane FROM under_way
-              UNION SELECT project_id, lane FROM async_action_cancels) AS w ON true;
+              UNION SELECT project_id, lane FROM async_action_cancels
+              UNION SELECT project_id, 'reactions' FROM outbox) AS w ON true;
 
 -- name: lane_try_lock
 -- Take the lane for this session. Reads no table: it would read it as it was before the lock.
@@ -126,6 +138,40 @@ INSERT INTO lane_turns (project_id, lane, turn, served_at, record_us, job_turn_f
                         seq_floor_next, seq_floor_next_xid)
 SELECT :project_id, :lane, :turn + 1, clock_timestamp(), :record_us, :job_turn_floor, :job_turn_next, :seq_floor,
        :seq_floor_next, coalesce(:seq_floor_next_xid::xid8, pg_current_xact_id());
+
+-- name: inbox_look
+-- Where a lane that works off an inbox stands. See lane_look.
+SELECT t.turn, t.record_us, t.started_by, t.portion_records, t.stops_alone, t.seq_floor, t.seq_floor_next,
+       t.seq_floor_next_xid::text AS seq_floor_next_xid,
+       t.seq_floor_next_xid < pg_snapshot_xmin(s.now) OR t.seq_floor_next_xid >= pg_snapshot_xmax(s.now) AS settled,
+       EXISTS (SELECT FROM lane_pauses WHERE project_id = :project_id AND lane = :lane) AS paused,
+       false AS cancels
+  FROM (SELECT pg_current_snapshot() AS now) AS s
+  LEFT JOIN LATERAL (
+       SELECT l.turn, l.record_us, l.started_by, l.portion_records, l.stops_alone, l.seq_floor, l.seq_floor_next,
+              l.seq_floor_next_xid
+         FROM lane_turns AS l
+        WHERE l.project_id = :project_id AND l.lane = :lane
+        ORDER BY l.turn DESC LIMIT 1) AS t ON true;
+
+-- name: inbox_take_turn!
+-- The lane's next turn with the start mark of its portion. See lane_take_turn.
+WITH before AS (
+    DELETE FROM lane_turns WHERE project_id = :project_id AND lane = :lane AND turn = :turn
+)
+INSERT INTO lane_turns (project_id, lane, turn, served_at, record_us, job_turn_floor, job_turn_next, seq_floor,
+                        seq_floor_next, seq_floor_next_xid, started_by, portion_records, stops_alone)
+SELECT :project_id, :lane, :turn + 1, clock_timestamp(), :record_us, 0, 0, :seq_floor,
+       :seq_floor_next, coalesce(:seq_floor_next_xid::xid8, pg_current_xact_id()), :started_by, :portion_records,
+       :stops_alone;
+
+-- name: inbox_advance
+-- The end of a portion. Only while the start mark is still ours: a portion that outlived its lane commits nothing.
+UPDATE lane_turns AS l
+   SET started_by = NULL, stops_alone = 0, portion_records = :portion_records,
+       record_us = coalesce(0.8 * l.record_us + 0.2 * :record_us, :record_us)
+ WHERE l.project_id = :project_id AND l.lane = :lane AND l.started_by = :started_by
+RETURNING l.turn;
 
 -- name: lane_cancels
 -- Requests to end actions of a lane; of an action that has ended by itself the columns are null.

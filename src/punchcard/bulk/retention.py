@@ -13,9 +13,9 @@ import asyncio
 import contextlib
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import psycopg
@@ -38,6 +38,8 @@ ACTIONS_A_PAGE = 200
 ROWS_MAX = 500
 # a piece of payload is up to a megabyte, a row of a report a quarter of that
 PIECES_MAX = 50
+
+Sweep: TypeAlias = Callable[[Conn], Awaitable[None]]
 
 logger = log.get(__name__)
 _jitter = random.SystemRandom()
@@ -94,10 +96,15 @@ class Swept(Struct):
 
 
 class Sweeper:
-    """Deletes what is due, now and then. `options` are what PostgreSQL limits on its sessions."""
+    """Deletes what is due, now and then. `options` are what PostgreSQL limits on its sessions.
 
-    def __init__(self, dsn: str, settings: Settings, *, options: Mapping[str, str | int]) -> None:
-        self._dsn, self._settings, self._options = dsn, settings, options
+    `sweeps` are what other packages have to do at such times; they come first.
+    """
+
+    def __init__(
+        self, dsn: str, settings: Settings, *, options: Mapping[str, str | int], sweeps: Sequence[Sweep] = ()
+    ) -> None:
+        self._dsn, self._settings, self._options, self._sweeps = dsn, settings, options, sweeps
 
     async def run_forever(self) -> None:
         """Sweep soon, and then at intervals, at other moments than other workers."""
@@ -119,18 +126,20 @@ class Sweeper:
     async def sweep(self) -> Swept | None:
         """Delete what is due now. None when another worker is at it."""
         async with await connect(self._dsn, part="retention", options=self._options) as conn:
-            tried = await _one(conn, SQL.retention_try_lock, lock=LOCK)
+            tried = await fetch_one(conn, SQL.retention_try_lock, lock=LOCK)
             if not tried.locked:
                 return None
             try:
+                for sweep in self._sweeps:
+                    await sweep(conn)
                 return await self._sweep(conn)
             finally:
                 with contextlib.suppress(psycopg.Error):  # it goes with the session at the latest
-                    await _one(conn, SQL.retention_unlock, lock=LOCK)
+                    await fetch_one(conn, SQL.retention_unlock, lock=LOCK)
 
     async def _sweep(self, conn: Conn) -> Swept:
         settings, swept = self._settings, Swept()
-        horizons = await _one(
+        horizons = await fetch_one(
             conn,
             SQL.retention_horizons,
             idempotency_hours=settings.idempotency_hours,
@@ -139,12 +148,12 @@ class Sweeper:
             report_days=settings.report_days,
         )
         after = ""
-        while projects := await _all(
+        while projects := await fetch_all(
             conn, SQL.retention_projects, after=after, limit=PROJECTS_A_PAGE, **horizons._asdict()
         ):
             for project in projects:
                 if project.has_keys:
-                    swept.keys += await _delete(
+                    swept.keys += await delete(
                         conn, SQL.retention_keys_delete, ROWS_MAX, project_id=project.id, before=horizons.keys_before
                     )
                 for kept in KEPT:
@@ -158,33 +167,36 @@ class Sweeper:
 async def _empty(conn: Conn, project: str, kept: Kept, before: datetime, swept: Swept) -> None:
     """Delete what is kept with the actions of a project that finished before a moment."""
     due = {"project_id": project, "before": before, "limit": ACTIONS_A_PAGE}
-    while actions := await _all(conn, kept.due, **due):
+    while actions := await fetch_all(conn, kept.due, **due):
         for action in actions:
             key = {"project_id": project, "id": action.id}
-            rows = await _delete(conn, kept.delete, kept.rows_max, **key)
+            rows = await delete(conn, kept.delete, kept.rows_max, **key)
             setattr(swept, kept.name, getattr(swept, kept.name) + rows)
-            await _execute(conn, kept.deleted, key)
+            await execute(conn, kept.deleted, key)
             swept.actions += 1
 
 
-async def _delete(conn: Conn, statement: bytes, limit: int, **parameters: Any) -> int:
+async def delete(conn: Conn, statement: bytes, limit: int, **parameters: Any) -> int:
     """Repeat a statement that deletes at most `limit` rows until it finds fewer; how many it deleted in all."""
     deleted = 0
     while True:
-        rows = (await _execute(conn, statement, {**parameters, "limit": limit})).rowcount
+        rows = (await execute(conn, statement, {**parameters, "limit": limit})).rowcount
         deleted += rows
         if rows < limit:
             return deleted
 
 
-async def _one(conn: Conn, statement: bytes, **parameters: Any) -> Any:
-    return await (await _execute(conn, statement, parameters)).fetchone()
+async def fetch_one(conn: Conn, statement: bytes, **parameters: Any) -> Any:
+    """The row of a statement that has one."""
+    return await (await execute(conn, statement, parameters)).fetchone()
 
 
-async def _all(conn: Conn, statement: bytes, **parameters: Any) -> list[Any]:
-    return await (await _execute(conn, statement, parameters)).fetchall()
+async def fetch_all(conn: Conn, statement: bytes, **parameters: Any) -> list[Any]:
+    """The rows of a statement."""
+    return await (await execute(conn, statement, parameters)).fetchall()
 
 
-async def _execute(conn: Conn, statement: bytes, parameters: Mapping[str, Any]) -> psycopg.AsyncCursor[Any]:
+async def execute(conn: Conn, statement: bytes, parameters: Mapping[str, Any]) -> psycopg.AsyncCursor[Any]:
+    """Run a statement; one that gets no answer in time fails as on a lost connection."""
     async with deadline(conn, STATEMENT_S):
         return await conn.execute(statement, parameters)

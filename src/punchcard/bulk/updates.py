@@ -12,10 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from punchcard import ids
-from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome, StaleRead
+from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome
 from punchcard.bulk.portions import REASON_NOT_STORED, REASON_STOPPED_WORKERS
 from punchcard.bulk.requests import RecordShape
-from punchcard.db.database import Conn
+from punchcard.db.database import Conn, StaleRead
 from punchcard.errors import RecordError
 
 FIRST_PORTION_RECORDS = 2000
@@ -74,15 +74,43 @@ class Plan(Struct, Generic[RowT]):
         return [row for row in self.changed.values() if row.version is not None]
 
 
-class BulkUpdate(Generic[RowT]):
+class Upserts(Generic[RowT]):
+    """A job whose plan says which rows to make and which to change."""
+
+    type: str
+    lane = Lane.FIFO
+    portion_records = FIRST_PORTION_RECORDS
+
+    async def lock_rows(self, conn: Conn, project: str, rows: Sequence[RowT]) -> bool:
+        """Lock stored rows in the one order of locks; whether all are as they were read."""
+        raise NotImplementedError
+
+    async def write_rows(self, conn: Conn, project: str, plan: Plan[RowT]) -> None:
+        """Write the changed rows, of which the stored ones are locked."""
+        raise NotImplementedError
+
+    def outcome(self, plan: Plan[RowT]) -> Outcome:
+        """What becomes of the records."""
+        return Outcome(sum(plan.counts.values()), plan.failures, plan.counts, report=plan.report)
+
+    async def lock(self, conn: Conn, project: str, plan: Plan[RowT]) -> None:
+        """Lock what the plan would change, changed meanwhile or not."""
+        await self.lock_rows(conn, project, plan.known)
+
+    async def write(self, conn: Conn, project: str, plan: Plan[RowT]) -> None:
+        """Write the plan. Raises `StaleRead`."""
+        if not await self.lock_rows(conn, project, plan.known):
+            raise StaleRead
+        if plan.changed:
+            await self.write_rows(conn, project, plan)
+
+
+class BulkUpdate(Upserts[RowT]):
     """A job over such records; a resource says what its rows are.
 
     The records of a metadata update hold a source id alone: the metadata of all of them is in the action's parameters.
     """
 
-    type: str
-    lane = Lane.FIFO
-    portion_records = FIRST_PORTION_RECORDS
     report_columns = ("source_id", "found", "updated", "reason")
 
     # the name of its metadata schema, and of its ids
@@ -100,16 +128,11 @@ class BulkUpdate(Generic[RowT]):
         """A row that has nothing but its ids yet."""
         raise NotImplementedError
 
+    def refuse(self, row: RowT | None, given: Any) -> None:
+        """Refuse a record that cannot be applied, to `row` if there is one. Raises `RecordError`."""
+
     def apply(self, row: RowT, given: Any) -> bool:
         """Change a row as a record says. Whether anything changed."""
-        raise NotImplementedError
-
-    async def lock_rows(self, conn: Conn, project: str, rows: Sequence[RowT]) -> bool:
-        """Lock stored rows in the one order of locks; whether all are as they were read."""
-        raise NotImplementedError
-
-    async def write_rows(self, conn: Conn, project: str, plan: Plan[RowT]) -> None:
-        """Write the changed rows, of which the stored ones are locked."""
         raise NotImplementedError
 
     # ---- the job ----
@@ -156,6 +179,7 @@ class BulkUpdate(Generic[RowT]):
         if isinstance(given, RecordError):
             raise given
         row = plan.rows.get(given.source_id)
+        self.refuse(row, given)
         schemas.check(self.resource, given.metadata, creating=row is None)
         if row is None:
             row = plan.rows[given.source_id] = self.new_row(next(new_ids), given.source_id)
@@ -166,21 +190,6 @@ class BulkUpdate(Generic[RowT]):
         if effect != "unchanged":
             plan.changed[row.id] = row
         return effect
-
-    def outcome(self, plan: Plan[RowT]) -> Outcome:
-        """What becomes of the records."""
-        return Outcome(sum(plan.counts.values()), plan.failures, plan.counts, report=plan.report)
-
-    async def lock(self, conn: Conn, project: str, plan: Plan[RowT]) -> None:
-        """Lock what the plan would change, changed meanwhile or not."""
-        await self.lock_rows(conn, project, plan.known)
-
-    async def write(self, conn: Conn, project: str, plan: Plan[RowT]) -> None:
-        """Write the plan. Raises `StaleRead`."""
-        if not await self.lock_rows(conn, project, plan.known):
-            raise StaleRead
-        if plan.changed:
-            await self.write_rows(conn, project, plan)
 
     def source_id(self, body: bytes) -> str | None:
         """The source id of a record as it was sent."""
@@ -209,6 +218,7 @@ _ERRORS = (
     ("Property .", "invalid_payload", "Invalid payload"),
     ("Payload ", "invalid_payload", "Invalid payload"),
     ("Cannot find ", "not_found", "Resource not found"),
+    ("Product with source_id", "duplicate_source_id", "Duplicate source_id"),
 )
 
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -19,11 +19,12 @@ from psycopg import errors as pg
 
 from punchcard import ids, log
 from punchcard.bulk import claims, lanes, signals
-from punchcard.bulk.jobs import Job
+from punchcard.bulk.inboxes import InboxPortion
+from punchcard.bulk.jobs import Inbox, Job
 from punchcard.bulk.portions import LaneLost, cancel, run_portion
-from punchcard.bulk.retention import Sweeper
+from punchcard.bulk.retention import Sweep, Sweeper
 from punchcard.db import statements
-from punchcard.db.database import Conn, connect, deadline, session_limits
+from punchcard.db.database import PLANS, Conn, connect, deadline, session_limits
 from punchcard.settings import Settings
 
 SQL = statements.beside(__file__)
@@ -59,8 +60,18 @@ class Trouble(Struct, frozen=True):
 class Worker:
     """One worker process. `run` returns when `stop` is set and the portion in hand has ended."""
 
-    def __init__(self, dsn: str, jobs: Mapping[str, Job], settings: Settings) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        jobs: Mapping[str, Job],
+        settings: Settings,
+        *,
+        inboxes: Sequence[Inbox] = (),
+        sweeps: Sequence[Sweep] = (),
+    ) -> None:
         self._dsn, self._jobs, self._settings = dsn, jobs, settings
+        self._inboxes: dict[str, Inbox] = {inbox.lane: inbox for inbox in inboxes}
+        self._sweeper = Sweeper(dsn, settings, options=session_options(settings), sweeps=sweeps)
         self.id = ids.new("worker")
         self._numbers = itertools.count()
         self._conn: Conn | None = None
@@ -77,8 +88,7 @@ class Worker:
         """Work until `stop` is set."""
         pulse = asyncio.create_task(self._pulse_forever())
         waker = asyncio.create_task(self._wake_on(stop))
-        sweeper = Sweeper(self._dsn, self._settings, options=session_options(self._settings))
-        sweeping = asyncio.create_task(sweeper.run_forever())
+        sweeping = asyncio.create_task(self._sweeper.run_forever())
         logger.info("worker_started", worker=self.id)
         try:
             while not stop.is_set():
@@ -146,6 +156,8 @@ class Worker:
             if look.cancels:
                 await self._cancel(conn, turn)
                 return True
+            if turn.lane in lanes.INBOX_LANES:
+                return not look.paused and await self._work_off(conn, turn, look)
             claim = None if look.paused else await self._claim(conn, turn, look)
             if claim is None:
                 return False
@@ -160,6 +172,27 @@ class Worker:
         if claim is None:
             self._round.forget(turn.place)
         return claim
+
+    async def _work_off(self, conn: Conn, turn: lanes.LaneTurn, look: Any) -> bool:
+        """Run a portion of a lane that works off an inbox. False when there is nothing in it."""
+        inbox = self._inboxes.get(turn.lane)
+        if inbox is None:
+            self._round.forget(turn.place)
+            return False
+        portion = InboxPortion(conn, turn, look, inbox, self._settings)
+        try:
+            if not await portion.run(starter=self._starter, number=next(self._numbers)):
+                self._round.forget(turn.place)
+                return False
+        except LaneLost:
+            logger.warning("lane_lost")
+        except Exception as error:
+            self._resting[turn.place] = self._note_trouble(error, self._resting.get(turn.place))
+            await portion.withdraw()
+        else:
+            self._resting.pop(turn.place, None)
+        self._round.has_served = True
+        return True
 
     async def _cancel(self, conn: Conn, turn: lanes.LaneTurn) -> None:
         """End the actions of the lane that are asked to; one that cannot be ended now is tried again later."""
@@ -313,9 +346,5 @@ def session_options(settings: Settings) -> dict[str, str | int]:
         "idle_session_timeout": settings.worker_silent_ms,
         # what a portion sends as arrays fits, and is not spilled to disk on the way
         "work_mem": PORTION_WORK_MEM_KB,
-        # A worker never needs a table whole. Without statistics the planner takes what is newer than a transaction for
-        # a third of all rows. And no statement of a worker is worth compiling.
-        "enable_seqscan": "off",
-        "jit": "off",
-        "plan_cache_mode": "auto",
+        **PLANS,
     }

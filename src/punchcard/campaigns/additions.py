@@ -13,17 +13,18 @@ from msgspec import Struct
 from psycopg import Rollback
 
 from punchcard.bulk.async_actions import Scheduled
-from punchcard.campaigns import inheritance, requests, storage
+from punchcard.campaigns import events, inheritance, requests, storage
 from punchcard.campaigns.generation import VouchersGeneration, Wanted
 from punchcard.campaigns.inheritance import Overrides
 from punchcard.campaigns.requests import STANDALONE, AdditionIn, InvalidStandalone
 from punchcard.campaigns.storage import CampaignRow
 from punchcard.db.database import Conn
 from punchcard.errors import InvalidPayload
+from punchcard.events.events import Cause, of_request
 from punchcard.http import idempotency, objects
-from punchcard.http.answers import request_id_of
 from punchcard.http.bodies import BodyBudget
 from punchcard.vouchers import codes, validity, vouchers
+from punchcard.vouchers import events as voucher_events
 from punchcard.vouchers import storage as stored_vouchers
 from punchcard.vouchers.requests import TooManyVouchers, check_metadata_schema
 from punchcard.vouchers.vouchers import Voucher
@@ -41,26 +42,29 @@ Count = Annotated[
 class Asked(Struct, frozen=True):
     """How many vouchers are to be added, perhaps with a code, and what they have otherwise than the campaign says.
 
-    `path` is where the `code_config` stands in the request.
+    `path` is where the `code_config` stands in the request. `first`: they come with a new campaign.
     """
 
     count: int
     overrides: Overrides
     code: str | None = None
     path: str = ".code_config"
+    first: bool = False
 
 
 # ---- operations --------------------------------------------------------------------------------
 
 
 async def add_to(
-    conn: Conn, project: str, key: str, asked: Asked, *, vouchers_max: int, request_id: str
+    conn: Conn, project: str, key: str, asked: Asked, cause: Cause, *, vouchers_max: int
 ) -> Voucher | Scheduled:
     """Add vouchers to the campaign with an id or name. Needs a transaction. Raises `NotFound` and what `add` does."""
     campaign = await _held(conn, project, key, asked, vouchers_max=vouchers_max)
     if campaign.type == STANDALONE:
         raise InvalidStandalone
-    return await add(conn, project, campaign, asked, vouchers_max=vouchers_max, request_id=request_id)
+    added = await add(conn, project, campaign, asked, cause, vouchers_max=vouchers_max)
+    await record_events(conn, project, campaign.id, asked, added, cause)
+    return added
 
 
 async def _held(conn: Conn, project: str, key: str, asked: Asked, *, vouchers_max: int) -> CampaignRow:
@@ -76,9 +80,9 @@ async def _held(conn: Conn, project: str, key: str, asked: Asked, *, vouchers_ma
 
 
 async def add(
-    conn: Conn, project: str, campaign: CampaignRow, asked: Asked, *, vouchers_max: int, request_id: str
+    conn: Conn, project: str, campaign: CampaignRow, asked: Asked, cause: Cause, *, vouchers_max: int
 ) -> Voucher | Scheduled:
-    """Add vouchers to a campaign that is held: one at once, which is returned, more by a job.
+    """Add vouchers to a campaign that is held: one at once, which is returned, more by a job. `record_events` follows.
 
     Raises `TooManyVouchers`, `DuplicateFound`, `InvalidCodeConfig`, `MetadataInvalid`, `InvalidExpirationDate`.
     """
@@ -94,12 +98,24 @@ async def add(
         return await vouchers.create(conn, project, attributes, code=asked.code, config=config, path=asked.path)
     case_sensitive = await stored_vouchers.case_sensitive(conn, project)
     codes.require_room(config, asked.count, case_sensitive=case_sensitive, path=asked.path)
-    wanted = Wanted(campaign.id, asked.count, asked.overrides)
+    wanted = Wanted(campaign.id, asked.count, asked.overrides, cause, asked.first)
     action_id = await storage.schedule(
         conn, project, VouchersGeneration(), wanted,
-        campaign_id=campaign.id, vouchers_count=asked.count, request_id=request_id,
+        campaign_id=campaign.id, vouchers_count=asked.count, request_id=cause.group_id,
     )  # fmt: skip
     return Scheduled(action_id)
+
+
+async def record_events(
+    conn: Conn, project: str, campaign_id: str, asked: Asked, added: Voucher | Scheduled, cause: Cause
+) -> None:
+    """Write what has happened with `add`, in its transaction."""
+    if isinstance(added, Scheduled):
+        await events.record_start(conn, project, cause, campaign_id, added.async_action_id, asked.count)
+        return
+    await voucher_events.record(conn, project, cause, added, [voucher_events.CREATED])
+    if not asked.first:
+        await events.record_added(conn, project, cause, added)
 
 
 # ---- handlers ----------------------------------------------------------------------------------
@@ -170,15 +186,14 @@ async def _added(
             raise InvalidPayload("Property .code cannot be given for more than one voucher")
     asked = Asked(count, requests.overrides(given), code=chosen)
     vouchers_max = request.app.state.settings.vouchers_per_campaign_max
+    cause = of_request(request)
 
     async def act(conn: Conn) -> Voucher | Scheduled:
-        request_id = request_id_of(request)
-        return await add_to(conn, project, campaign_id, asked, vouchers_max=vouchers_max, request_id=request_id)
+        return await add_to(conn, project, campaign_id, asked, cause, vouchers_max=vouchers_max)
 
     answer = await once.take_effect(act)
     answer.status_code = status
-    if count > 1:
-        request.app.state.work_notifier.ask()
+    request.app.state.work_notifier.ask()
     return answer
 
 

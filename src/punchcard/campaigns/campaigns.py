@@ -9,7 +9,7 @@ from litestar.params import Parameter
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from punchcard.bulk.async_actions import Flag, Scheduled
-from punchcard.campaigns import additions, inheritance, requests, storage
+from punchcard.campaigns import additions, events, inheritance, requests, storage
 from punchcard.campaigns.additions import Asked
 from punchcard.campaigns.deletion import Deletion, VouchersDeletion
 from punchcard.campaigns.inheritance import Overrides
@@ -19,8 +19,8 @@ from punchcard.campaigns.storage import CampaignRow, Redemption, Template
 from punchcard.db import statements
 from punchcard.db.database import Conn, Database
 from punchcard.errors import ApiError, NotFound
+from punchcard.events.events import Cause, of_request
 from punchcard.http import idempotency, objects
-from punchcard.http.answers import request_id_of
 from punchcard.http.bodies import BodyBudget
 from punchcard.http.shapes import or_unset
 from punchcard.vouchers.codes import CodeConfig
@@ -165,7 +165,7 @@ def _gift(template: Template) -> GiftCredits | UnsetType:
     return UNSET if isinstance(template.gift, UnsetType) else msgspec.json.decode(template.gift, type=GiftCredits)
 
 
-async def create(conn: Conn, project: str, given: CampaignIn, *, vouchers_max: int, request_id: str) -> Campaign:
+async def create(conn: Conn, project: str, given: CampaignIn, cause: Cause, *, vouchers_max: int) -> Campaign:
     """A new campaign with its first vouchers: one at once, more by a job. Needs a transaction.
 
     Raises `NameTaken`, and what the request deserves otherwise.
@@ -177,22 +177,33 @@ async def create(conn: Conn, project: str, given: CampaignIn, *, vouchers_max: i
     if not await storage.insert(conn, project, campaign):
         raise NameTaken(campaign.name)
     count = 1 if standalone is not None else given.vouchers_count or 0
-    asked = Asked(count, Overrides(), code=standalone, path=".voucher.code_config")
+    asked = Asked(count, Overrides(), code=standalone, path=".voucher.code_config", first=True)
+    added = None
     if count:
-        await additions.add(conn, project, campaign, asked, vouchers_max=vouchers_max, request_id=request_id)
-    return await get_campaign(conn, project, campaign.id)
+        added = await additions.add(conn, project, campaign, asked, cause, vouchers_max=vouchers_max)
+    made = await get_campaign(conn, project, campaign.id)
+    payload = events.CampaignCreated(made, made.created_at)
+    await events.record(conn, project, cause, events.CREATED, made.id, payload)
+    if added is not None:
+        await additions.record_events(conn, project, made.id, asked, added, cause)
+    return made
 
 
-async def update(conn: Conn, project: str, key: str, given: CampaignUpdate, *, request_id: str) -> Campaign:
+async def update(conn: Conn, project: str, key: str, given: CampaignUpdate, cause: Cause) -> Campaign:
     """Change what is given, and have the vouchers follow. Needs a transaction. Raises `NotFound` and others."""
     before = await storage.lock(conn, project, key)
     after = requests.changed(before, given)
     if given.metadata:
         resource = before.metadata_schema
         await check_metadata_schema(conn, project, given.metadata, creating=False, resource=resource)
-    await storage.update(conn, project, after)
-    await _spread(conn, project, before, after, request_id)
-    return await get_campaign(conn, project, before.id)
+    if has_changed := not storage.same(before, after):
+        await storage.update(conn, project, after)
+    await _spread(conn, project, before, after, cause.group_id)
+    campaign = await get_campaign(conn, project, before.id)
+    if has_changed:
+        payload = events.CampaignChanged(campaign)
+        await events.record(conn, project, cause, events.UPDATED, campaign.id, payload)
+    return campaign
 
 
 async def _spread(conn: Conn, project: str, before: CampaignRow, after: CampaignRow, request_id: str) -> None:
@@ -212,28 +223,34 @@ async def _spread(conn: Conn, project: str, before: CampaignRow, after: Campaign
         )  # fmt: skip
 
 
-async def set_active(conn: Conn, project: str, key: str, *, active: bool) -> dict[str, Any]:
+async def set_active(conn: Conn, project: str, key: str, cause: Cause, *, active: bool) -> dict[str, Any]:
     """Enable or disable a campaign. Needs a transaction. Raises `NotFound`."""
     campaign = await storage.lock(conn, project, key)
     if campaign.active is not active:
         await storage.update(conn, project, msgspec.structs.replace(campaign, active=active))
+        payload = events.CampaignChanged(await get_campaign(conn, project, campaign.id))
+        kind = events.ENABLED if active else events.DISABLED
+        await events.record(conn, project, cause, kind, campaign.id, payload)
     return {}
 
 
-async def remove(conn: Conn, project: str, key: str, *, force: bool, request_id: str) -> Scheduled:
+async def remove(conn: Conn, project: str, key: str, cause: Cause, *, force: bool) -> Scheduled:
     """Put a campaign into the bin, and have its vouchers follow; with `force` all of it is then removed.
 
     One that was broken off can be asked for again. Needs a transaction. Raises `NotFound`.
     """
     campaign_id, binned = await storage.lock_for_deletion(conn, project, key)
+    # as it was, before a job of its own shows
+    campaign = None if binned else await get_campaign(conn, project, campaign_id)
     await storage.broken_off(conn, project, campaign_id, storage.DELETION)
     size = await storage.size(conn, project, campaign_id)
     action_id = await storage.schedule(
         conn, project, VouchersDeletion(), Deletion(campaign_id, force),
-        campaign_id=campaign_id, vouchers_count=size.made, request_id=request_id,
+        campaign_id=campaign_id, vouchers_count=size.made, request_id=cause.group_id,
     )  # fmt: skip
-    if not binned:
-        await storage.bin_(conn, project, campaign_id)
+    if campaign is not None:
+        payload = events.CampaignDeleted(campaign, await storage.bin_(conn, project, campaign_id))
+        await events.record(conn, project, cause, events.DELETED, campaign_id, payload)
     return Scheduled(action_id)
 
 
@@ -263,9 +280,10 @@ async def post_campaign(
             return repeated
         given = objects.read(body, _new)
     vouchers_max = request.app.state.settings.vouchers_per_campaign_max
+    cause = of_request(request)
 
     async def act(conn: Conn) -> Campaign:
-        return await create(conn, project, given, vouchers_max=vouchers_max, request_id=request_id_of(request))
+        return await create(conn, project, given, cause, vouchers_max=vouchers_max)
 
     answer = await once.take_effect(act)
     request.app.state.work_notifier.ask()
@@ -290,9 +308,9 @@ async def put_campaign(request: Request, project: str, campaign_id: str) -> Camp
     budget: BodyBudget = request.app.state.body_budget
     async with budget.json(request) as body:
         given = objects.read(body, _change)
+    cause = of_request(request)
     database: Database = request.app.state.database
-    async with database.transaction() as conn:
-        campaign = await update(conn, project, campaign_id, given, request_id=request_id_of(request))
+    campaign = await database.settle(lambda conn: update(conn, project, campaign_id, given, cause))
     request.app.state.work_notifier.ask()
     return campaign
 
@@ -308,10 +326,9 @@ async def delete_campaign(
 
     In the bin, campaigns still block their names and vouchers their codes.
     """
+    cause = of_request(request)
     database: Database = request.app.state.database
-    request_id = request_id_of(request)
-    async with database.transaction() as conn:
-        scheduled = await remove(conn, project, campaign_id, force=force == "true", request_id=request_id)
+    scheduled = await database.settle(lambda conn: remove(conn, project, campaign_id, cause, force=force == "true"))
     request.app.state.work_notifier.ask()
     return scheduled
 
@@ -351,10 +368,14 @@ async def _switched(
     if (repeated := await once.repeated()) is not None:
         return repeated
 
-    async def act(conn: Conn) -> dict[str, Any]:
-        return await set_active(conn, project, campaign_id, active=active)
+    cause = of_request(request)
 
-    return await once.take_effect(act)
+    async def act(conn: Conn) -> dict[str, Any]:
+        return await set_active(conn, project, campaign_id, cause, active=active)
+
+    answer = await once.take_effect(act)
+    request.app.state.work_notifier.ask()
+    return answer
 
 
 ROUTES = [post_campaign, get_campaign_by_id, put_campaign, delete_campaign, post_enable, post_disable]

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from punchcard.bulk.jobs import Failure, Lane, Outcome, StaleRead, Stretch
+from punchcard.bulk.jobs import Failure, Lane, Outcome, Stretch
 from punchcard.campaigns import storage
 from punchcard.db import row_totals, statements
-from punchcard.db.database import Conn
+from punchcard.db.database import Conn, StaleRead
 from punchcard.vouchers import storage as vouchers
 
 SQL = statements.beside(__file__)

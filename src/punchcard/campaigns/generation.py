@@ -14,10 +14,11 @@ import msgspec
 from msgspec import Struct
 from psycopg import errors as pg
 
-from punchcard.bulk.jobs import Failure, Lane, Outcome, StaleRead, Stretch
-from punchcard.campaigns import inheritance, storage
+from punchcard.bulk.jobs import Failure, Lane, Outcome, Stretch
+from punchcard.campaigns import events, inheritance, storage
 from punchcard.campaigns.inheritance import Overrides
-from punchcard.db.database import Conn
+from punchcard.db.database import Conn, StaleRead
+from punchcard.events.events import Cause
 from punchcard.vouchers import storage as vouchers
 from punchcard.vouchers.storage import VoucherRow
 
@@ -27,11 +28,16 @@ REASON_DELETED = "The campaign was deleted"
 
 
 class Wanted(Struct):
-    """How many vouchers a campaign is to be given, and what they have otherwise than it says."""
+    """How many vouchers a campaign is to be given, and what they have otherwise than it says.
+
+    `cause` is who asked for that; none if a version without events took the request. `first`: for a new campaign.
+    """
 
     campaign_id: str
     count: int
     overrides: Overrides
+    cause: Cause | None = None
+    first: bool = False
 
 
 class Plan(Struct):
@@ -92,7 +98,12 @@ class VouchersGeneration:
     async def conclude(
         self, conn: Conn, project: str, action_id: str, parameters: Mapping[str, Any], *, succeeded: bool
     ) -> None:
-        await storage.end_job(conn, project, action_id, parameters["campaign_id"], succeeded=succeeded)
+        wanted = msgspec.convert(parameters, Wanted)
+        await storage.end_job(conn, project, action_id, wanted.campaign_id, succeeded=succeeded)
+        if wanted.cause is not None:
+            await events.record_end(
+                conn, project, wanted.cause, wanted.campaign_id, action_id, succeeded=succeeded, first=wanted.first
+            )
 
     def result(
         self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int], dry_run: bool

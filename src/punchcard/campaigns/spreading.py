@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from punchcard.bulk.jobs import Failure, Lane, Outcome, StaleRead, Stretch
+from punchcard.bulk.jobs import Failure, Lane, Outcome, Stretch
 from punchcard.campaigns import inheritance, storage
 from punchcard.campaigns.deletion import behind, cursor
 from punchcard.campaigns.generation import REASON_DELETED
 from punchcard.campaigns.inheritance import Changes, Overrides
 from punchcard.campaigns.storage import CampaignRow
 from punchcard.db import statements
-from punchcard.db.database import Conn
+from punchcard.db.database import Conn, StaleRead
 from punchcard.vouchers import storage as vouchers
 
 SQL = statements.beside(__file__)

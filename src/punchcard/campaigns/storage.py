@@ -17,6 +17,7 @@ from punchcard.bulk.jobs import WalkJob
 from punchcard.db import row_totals, statements
 from punchcard.db.database import Conn
 from punchcard.errors import NotFound
+from punchcard.http.shapes import same_json
 from punchcard.vouchers import storage as vouchers
 from punchcard.vouchers.codes import CodeConfig
 
@@ -140,6 +141,11 @@ async def insert(conn: Conn, project: str, campaign: CampaignRow) -> bool:
             return True
 
 
+def same(left: CampaignRow, right: CampaignRow) -> bool:
+    """Whether two rows say the same, however their JSON is written."""
+    return same_json(*(msgspec.json.decode(msgspec.json.encode(row)) for row in (left, right)))
+
+
 async def update(conn: Conn, project: str, campaign: CampaignRow) -> None:
     """Write a campaign that is locked."""
     await conn.execute(SQL.campaign_update, {"project_id": project, **_values(campaign)})
@@ -152,10 +158,13 @@ def _values(campaign: CampaignRow) -> dict[str, Any]:
     return values | {"voucher": Jsonb(campaign.voucher), "metadata": Jsonb(campaign.metadata)}
 
 
-async def bin_(conn: Conn, project: str, campaign_id: str) -> None:
-    """Put a campaign that is locked into the bin: from now on it answers nobody and gets no voucher."""
-    await conn.execute(SQL.campaign_bin, {"project_id": project, "id": campaign_id})
+async def bin_(conn: Conn, project: str, campaign_id: str) -> datetime:
+    """Put a campaign that is locked into the bin: from now on it answers nobody and gets no voucher. When that was."""
+    row = await (await conn.execute(SQL.campaign_bin, {"project_id": project, "id": campaign_id})).fetchone()
+    assert row is not None
     await row_totals.add(conn, project, {"campaigns": -1}, slot=row_totals.drawn_slot())
+    binned_at: datetime = row.binned_at
+    return binned_at
 
 
 async def delete(conn: Conn, project: str, campaign_id: str) -> None:

@@ -72,11 +72,12 @@ UPDATE campaigns
   FROM (SELECT clock_timestamp() AS now) AS t
  WHERE project_id = :project_id AND id = :id;
 
--- name: campaign_bin!
+-- name: campaign_bin
 -- Put a campaign, which is locked, into the bin.
 UPDATE campaigns SET binned_at = t.now
   FROM (SELECT clock_timestamp() AS now) AS t
- WHERE project_id = :project_id AND id = :id;
+ WHERE project_id = :project_id AND id = :id
+RETURNING binned_at;
 
 -- name: campaign_delete!
 -- Remove a campaign from the bin for good.

@@ -26,6 +26,7 @@ for command in (
     project.projects_group,
     project.keys_group,
     schemas.metadata_schemas_group,
+    schemas.event_schemas_group,
     lanes.lanes_group,
     importing.import_files,
 ):

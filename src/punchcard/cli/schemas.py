@@ -1,4 +1,4 @@
-"""Commands about metadata schemas."""
+"""Commands about metadata schemas and event schemas."""
 
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +15,7 @@ from punchcard.cli.options import (
     project_option,
     settings_of,
 )
+from punchcard.custom_events import schemas as event_schemas
 from punchcard.db.database import Conn
 from punchcard.metadata_schemas import definitions, metadata_schemas
 from punchcard.projects import projects
@@ -62,3 +63,63 @@ def metadata_schemas_show(project: str, config: Path | None, **arguments: Any) -
 
     found = in_transaction(dsn_of(settings_of(config, arguments, part="cli")), work)
     click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+
+
+@click.group("event-schemas")
+def event_schemas_group() -> None:
+    """Which custom events a project has, and which metadata they may carry."""
+
+
+@event_schemas_group.command("apply")
+@click.argument("file", type=click.File("rb"))
+@project_option
+@data_option
+@database_option
+@config_option
+def event_schemas_apply(file: BinaryIO, project: str, config: Path | None, **arguments: Any) -> None:
+    """Define what FILE says: an event schema, an array of them, or what `show` prints; `-` reads standard input.
+
+    A definition replaces its namesake; definitions and events that FILE does not name stay as they are.
+    """
+    dsn = dsn_of(settings_of(config, arguments, part="cli"))
+    given = event_schemas.read_file(file.read())
+
+    async def work(conn: Conn) -> dict[str, list[str]]:
+        await projects.require_project(conn, project)
+        return await event_schemas.apply(conn, project, given)
+
+    for effect, names in in_transaction(dsn, work).items():
+        for name in names:
+            click.echo(f"{effect:<10}{name}")
+
+
+@event_schemas_group.command("show")
+@project_option
+@data_option
+@database_option
+@config_option
+def event_schemas_show(project: str, config: Path | None, **arguments: Any) -> None:
+    """Print all event schemas of a project as JSON."""
+
+    async def work(conn: Conn) -> event_schemas.EventSchemaList:
+        await projects.require_project(conn, project)
+        return await event_schemas.list_schemas(conn, project)
+
+    found = in_transaction(dsn_of(settings_of(config, arguments, part="cli")), work)
+    click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+
+
+@event_schemas_group.command("delete")
+@click.argument("name")
+@project_option
+@data_option
+@database_option
+@config_option
+def event_schemas_delete(name: str, project: str, config: Path | None, **arguments: Any) -> None:
+    """Have a project no longer take the custom event NAME. Events that were tracked stay."""
+
+    async def work(conn: Conn) -> None:
+        await projects.require_project(conn, project)
+        await event_schemas.remove(conn, project, name)
+
+    in_transaction(dsn_of(settings_of(config, arguments, part="cli")), work)

@@ -23,6 +23,7 @@ from punchcard.cli.options import (
     settings_of,
 )
 from punchcard.db import migrate
+from punchcard.events import partitions
 from punchcard.projects import projects
 
 
@@ -85,7 +86,9 @@ def worker(config: Path | None, **arguments: Any) -> None:
 @config_option
 def migrate_command(config: Path | None, **arguments: Any) -> None:
     """Bring the database's tables to this version."""
-    names = migrate.migrate(dsn_of(settings_of(config, arguments, part="migrate")))
+    dsn = dsn_of(settings_of(config, arguments, part="migrate"))
+    names = migrate.migrate(dsn)
+    asyncio.run(partitions.prepare(dsn))
     click.echo(f"applied {', '.join(names)}" if names else "nothing to apply")
 
 

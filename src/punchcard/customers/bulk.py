@@ -1,7 +1,7 @@
 """Bulk update and bulk metadata update of customers: by source id, and those that do not exist are made."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 from litestar import Request, Response, post
@@ -13,7 +13,7 @@ from punchcard.bulk.requests import RecordShape
 from punchcard.bulk.updates import BulkUpdate, Checks, Plan
 from punchcard.customers import customers
 from punchcard.customers.customers import CustomerAttributes, CustomerRow
-from punchcard.db import row_totals, statements
+from punchcard.db import row_totals
 from punchcard.db.database import Conn
 from punchcard.db.row_times import timed
 from punchcard.http import idempotency
@@ -21,8 +21,6 @@ from punchcard.http.shapes import ID_LENGTH_MAX
 from punchcard.metadata_schemas import metadata_schemas
 from punchcard.segments import inbox
 from punchcard.settings import Settings
-
-SQL = statements.beside(__file__)
 
 # what the interactive page offers to send
 EXAMPLE = [{"source_id": "ann", "name": "Ann", "address": {"city": "London"}, "metadata": {"lang": "en"}}]
@@ -71,14 +69,17 @@ class CustomersBulkUpdate(BulkUpdate[CustomerRow]):
 
     async def write_rows(self, conn: Conn, project: str, plan: Plan[CustomerRow]) -> None:
         """Write the changed customers, and have them placed into segments again."""
-        new, known = plan.new, plan.known
-        clock = await (await conn.execute(SQL.customers_write_clock, {"project_id": project})).fetchone()
-        assert clock is not None
-        now: datetime = clock.now
-        await customers.insert(conn, project, timed(new, now))
-        await customers.update(conn, project, timed(known, now + timedelta(microseconds=len(new))))
-        await row_totals.add(conn, project, {"customers": len(new)}, slot=row_totals.SLOT_OF_IMPORTS)
-        await inbox.append(conn, project, sorted(plan.changed), cause=self.cause)
+        await write(conn, project, plan, cause=self.cause)
+
+
+async def write(conn: Conn, project: str, plan: Plan[CustomerRow], *, cause: str) -> None:
+    """Write the customers that a plan has changed, of which the stored ones are locked, and note them for segments."""
+    new, known = plan.new, plan.known
+    now = await customers.write_clock(conn, project)
+    await customers.insert(conn, project, timed(new, now))
+    await customers.update(conn, project, timed(known, now + timedelta(microseconds=len(new))))
+    await row_totals.add(conn, project, {"customers": len(new)}, slot=row_totals.SLOT_OF_IMPORTS)
+    await inbox.append(conn, project, sorted(plan.changed), cause=cause)
 
 
 class CustomersMetadataUpdate(CustomersBulkUpdate):

@@ -1,6 +1,6 @@
 """Customers: types, upserts by batch, reads, routes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any
 
@@ -78,6 +78,9 @@ class CustomerRow(Struct):
     version: str | None = None
     attributes_changed: bool = False
     summary_changed: bool = False
+    # only where a single one is written
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
     def apply(self, given: CustomerAttributes) -> bool:
         """Write the supplied attributes: fields replace, metadata merges by key; `birthdate` wins over `birthday`.
@@ -209,7 +212,7 @@ class CustomerList(Struct):
 # ---- operations on batches ---------------------------------------------------------------------
 
 
-async def resolve(conn: Conn, project: str, *, ids: set[str], source_ids: set[str]) -> list[CustomerRow]:
+async def resolve(conn: Conn, project: str, *, ids: Collection[str], source_ids: Collection[str]) -> list[CustomerRow]:
     """The existing customers among `ids` and `source_ids`."""
     if not ids and not source_ids:
         return []
@@ -250,6 +253,14 @@ _COPY_TYPES = ["text"] * 7 + [
     "int8",
     "timestamptz",
 ]
+
+
+async def write_clock(conn: Conn, project: str) -> datetime:
+    """The first moment that writes of customers may use: behind all that customers of the project bear."""
+    row = await (await conn.execute(SQL.customers_write_clock, {"project_id": project})).fetchone()
+    assert row is not None
+    now: datetime = row.now
+    return now
 
 
 async def insert(conn: Conn, project: str, customers: Sequence[tuple[CustomerRow, datetime]]) -> None:
@@ -310,7 +321,7 @@ async def get_customer(conn: Conn, project: str, customer_id: str) -> Customer:
     row = await (await conn.execute(SQL.customer_get, {"project_id": project, "id": customer_id})).fetchone()
     if row is None:
         raise NotFound("customer", customer_id)
-    return _customer(row)
+    return shown(row)
 
 
 # Those with a source id, then those without, oldest first: an index cannot tell the latter apart.
@@ -360,7 +371,7 @@ async def list_customers(
     beyond = None if starting_after is None else (starting_after,)
     found = await rows.page(conn, ORDERS[field], descending=descending, limit=limit, page=page, beyond=beyond)
     total = await rows.count(conn) if rows.narrowed else await row_totals.total(conn, project, "customers")
-    customers = [_customer(row) for row in found.rows]
+    customers = [shown(row) for row in found.rows]
     return CustomerList("list", "customers", customers, total=total, has_more=found.has_more)
 
 
@@ -377,7 +388,8 @@ def _narrow(rows: pages.Rows, filters: CustomerFilters) -> None:
     rows.dates(filters.dates)
 
 
-def _customer(row: Any) -> Customer:
+def shown(row: Any) -> Customer:
+    """The customer of a row of `customer_get`, `customers_list` or `customers_shown`."""
     count, total = row.orders_total_count, row.orders_total_amount
     orders = OrdersSummary(
         total_amount=total,

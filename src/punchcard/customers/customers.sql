@@ -32,6 +32,12 @@ WITH locked AS MATERIALIZED (
 )
 SELECT count(*) FILTER (WHERE same) AS same FROM locked;
 
+-- name: customers_write_clock
+-- The first moment a batch of customers may use. See write_clock.
+SELECT greatest(clock_timestamp(),
+                (SELECT max(coalesce(updated_at, created_at)) FROM customers WHERE project_id = :project_id)
+                    + interval '1 microsecond') AS now;
+
 -- name: customers_update!
 -- New values of existing customers, which are locked: there always is a conflict. As an insert, because that
 -- finds each row by its key; a join would depend on the statistics.

@@ -7,12 +7,15 @@ A connection returns JSON columns as `msgspec.Raw`, so that stored JSON is serve
 import asyncio
 import contextlib
 import os
+import random
+import select
 import socket
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import psycopg
+from psycopg import errors as pg
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row
 from psycopg.types.json import set_json_dumps, set_json_loads
@@ -51,6 +54,33 @@ JSONB = "bytea"
 def jsonb(text: bytes) -> bytes:
     """JSON as a binary COPY carries it into a jsonb column: a version number, then the text."""
     return b"\x01" + text
+
+
+class StaleRead(Exception):
+    """What was read has changed before it was locked: read again."""
+
+
+# Sessions of the API and of workers plan the statements they repeat once: all of them find rows by their keys, and
+# none needs a table whole. Without statistics the planner takes what is newer than a transaction for a third of all
+# rows. And no statement is worth compiling. Lists, whose plans depend on what is asked, are planned each time.
+PLANS: dict[str, str | int] = {"plan_cache_mode": "auto", "enable_seqscan": "off", "jit": "off"}
+# What a transaction ends with when others wrote the same rows, or new ones with the same keys: another run can go well.
+OVERTAKEN = (StaleRead, pg.UniqueViolation, pg.DeadlockDetected, pg.SerializationFailure)
+# it is run again at once, and then after these pauses, which are drawn so that two do not meet again
+_PAUSES_S = (0.0, 0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+ResultT = TypeVar("ResultT")
+
+
+async def settled(run: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """Run a transaction, and again when it was overtaken. Raises `Unavailable` if it always is."""
+    cause: Exception | None = None
+    for pause in _PAUSES_S:
+        try:
+            return await run()
+        except OVERTAKEN as error:
+            cause = error
+            await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
+    raise Unavailable("Others change the same objects all the time") from cause
 
 
 class PoolingProxy(PunchcardError):
@@ -116,12 +146,12 @@ class Database:
         )
         # no idle_session_timeout: sessions of a pool may be idle
         self._pool: AsyncConnectionPool[Conn] = AsyncConnectionPool(
-            conninfo(dsn, part="api", options=limits),
+            conninfo(dsn, part="api", options={**limits, **PLANS}),
             min_size=1,
             max_size=pool_max,
             timeout=POOL_WAIT_S,
-            # one round trip, so that a restart of PostgreSQL does not cost one failed request a session
-            check=AsyncConnectionPool.check_connection,
+            # so that a restart of PostgreSQL does not cost one failed request a session
+            check=_check,
             kwargs={"autocommit": True, "row_factory": namedtuple_row},
             open=False,
         )
@@ -140,6 +170,8 @@ class Database:
                 yield conn
         except PoolTimeout:
             raise Unavailable("The database is not reachable or too busy") from None
+        except (pg.DeadlockDetected, pg.SerializationFailure):
+            raise
         except psycopg.OperationalError as error:
             raise Unavailable("The database did not answer") from error
 
@@ -148,6 +180,24 @@ class Database:
         """A session with a transaction that commits when the block ends without an error."""
         async with self.connection() as conn, conn.transaction():
             yield conn
+
+    async def settle(self, act: Callable[[Conn], Awaitable[ResultT]], *, alone: bool = False) -> ResultT:
+        """Run `act` in a transaction, and again in a new one when it was overtaken. Raises `Unavailable`.
+
+        What stands `alone` opens no transaction: `act` has effects by one statement, or opens one itself.
+        """
+
+        async def run() -> ResultT:
+            async with self.connection() if alone else self.transaction() as conn:
+                return await act(conn)
+
+        return await settled(run)
+
+
+async def _check(conn: Conn) -> None:
+    """Raise if the session is gone. An idle one has nothing to say, unless its server is no more: only then ask it."""
+    if select.select([conn.fileno()], [], [], 0)[0]:
+        await AsyncConnectionPool.check_connection(conn)
 
 
 @contextlib.asynccontextmanager

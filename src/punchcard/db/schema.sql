@@ -150,6 +150,26 @@ CREATE UNIQUE INDEX campaigns_created ON campaigns USING btree (project_id, crea
 CREATE UNIQUE INDEX campaigns_name ON campaigns USING btree (project_id, name);
 CREATE INDEX campaigns_updated ON campaigns USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
 
+CREATE TABLE custom_event_schemas (
+    project_id text NOT NULL STATISTICS 0,
+    id text NOT NULL,
+    name text NOT NULL,
+    properties jsonb NOT NULL DEFAULT '{}'::jsonb,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone,
+    CONSTRAINT custom_event_schemas_pkey PRIMARY KEY (project_id, id)
+);
+CREATE UNIQUE INDEX custom_event_schemas_name ON custom_event_schemas USING btree (project_id, name);
+
+CREATE TABLE customer_deletions (
+    project_id text NOT NULL STATISTICS 0,
+    id text NOT NULL,
+    customer_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    deleted jsonb NOT NULL,
+    CONSTRAINT customer_deletions_pkey PRIMARY KEY (project_id, id)
+);
+
 CREATE TABLE customers (
     project_id text NOT NULL STATISTICS 0,
     id text NOT NULL,
@@ -181,6 +201,83 @@ CREATE UNIQUE INDEX customers_source ON customers USING btree (project_id, sourc
 CREATE INDEX customers_unnamed ON customers USING btree (project_id, created_at) WHERE (source_id IS NULL);
 CREATE INDEX customers_updated ON customers USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
 
+CREATE TABLE event_failures (
+    project_id text NOT NULL STATISTICS 0,
+    event_id text NOT NULL,
+    event_created_at timestamp with time zone NOT NULL,
+    reason text NOT NULL,
+    failed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT event_failures_pkey PRIMARY KEY (project_id, event_id)
+);
+CREATE INDEX event_failures_kept ON event_failures USING btree (project_id, event_created_at);
+
+CREATE TABLE event_outbox (
+    project_id text NOT NULL STATISTICS 0,
+    seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    event_id text NOT NULL,
+    event_created_at timestamp with time zone NOT NULL,
+    accepted_xid xid8 NOT NULL,
+    CONSTRAINT event_outbox_pkey PRIMARY KEY (project_id, seq)
+) WITH (autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=1000);
+CREATE INDEX event_outbox_arrivals ON event_outbox USING btree (accepted_xid, project_id);
+
+CREATE TABLE event_totals (
+    project_id text NOT NULL STATISTICS 0,
+    type text NOT NULL,
+    total bigint NOT NULL,
+    CONSTRAINT event_totals_pkey PRIMARY KEY (project_id, type)
+) WITH (fillfactor=50);
+
+CREATE TABLE events (
+    project_id text NOT NULL STATISTICS 0,
+    id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    type text NOT NULL,
+    object_id text NOT NULL,
+    customer_id text,
+    referrer_id text,
+    campaign_id text,
+    data json NOT NULL,
+    event_source json NOT NULL,
+    group_id text NOT NULL,
+    async_action_id text,
+    depth smallint NOT NULL DEFAULT 0,
+    CONSTRAINT events_pkey PRIMARY KEY (project_id, id, created_at),
+    CONSTRAINT events_depth_check CHECK ((depth >= 0))
+);
+CREATE INDEX events_action ON ONLY events USING btree (project_id, async_action_id, created_at, id) WHERE (async_action_id IS NOT NULL);
+CREATE INDEX events_created ON ONLY events USING btree (project_id, created_at, id);
+CREATE INDEX events_customer ON ONLY events USING btree (project_id, customer_id, created_at, id) WHERE (customer_id IS NOT NULL);
+CREATE INDEX events_group ON ONLY events USING btree (project_id, group_id, created_at, id);
+CREATE INDEX events_object ON ONLY events USING btree (project_id, object_id, created_at, id);
+CREATE INDEX events_referrer ON ONLY events USING btree (project_id, referrer_id) WHERE (referrer_id IS NOT NULL);
+CREATE INDEX events_type ON ONLY events USING btree (project_id, type, created_at, id);
+
+CREATE TABLE events_default (
+    project_id text NOT NULL STATISTICS 0,
+    id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    type text NOT NULL,
+    object_id text NOT NULL,
+    customer_id text,
+    referrer_id text,
+    campaign_id text,
+    data json NOT NULL,
+    event_source json NOT NULL,
+    group_id text NOT NULL,
+    async_action_id text,
+    depth smallint NOT NULL DEFAULT 0,
+    CONSTRAINT events_default_pkey PRIMARY KEY (project_id, id, created_at),
+    CONSTRAINT events_depth_check CHECK ((depth >= 0))
+);
+CREATE INDEX events_default_project_id_async_action_id_created_at_id_idx ON events_default USING btree (project_id, async_action_id, created_at, id) WHERE (async_action_id IS NOT NULL);
+CREATE INDEX events_default_project_id_created_at_id_idx ON events_default USING btree (project_id, created_at, id);
+CREATE INDEX events_default_project_id_customer_id_created_at_id_idx ON events_default USING btree (project_id, customer_id, created_at, id) WHERE (customer_id IS NOT NULL);
+CREATE INDEX events_default_project_id_group_id_created_at_id_idx ON events_default USING btree (project_id, group_id, created_at, id);
+CREATE INDEX events_default_project_id_object_id_created_at_id_idx ON events_default USING btree (project_id, object_id, created_at, id);
+CREATE INDEX events_default_project_id_referrer_id_idx ON events_default USING btree (project_id, referrer_id) WHERE (referrer_id IS NOT NULL);
+CREATE INDEX events_default_project_id_type_created_at_id_idx ON events_default USING btree (project_id, type, created_at, id);
+
 CREATE TABLE idempotency_keys (
     project_id text NOT NULL STATISTICS 0,
     key text NOT NULL,
@@ -211,6 +308,9 @@ CREATE TABLE lane_turns (
     seq_floor bigint NOT NULL,
     seq_floor_next bigint NOT NULL,
     seq_floor_next_xid xid8 NOT NULL,
+    started_by text,
+    portion_records integer,
+    stops_alone integer NOT NULL DEFAULT 0,
     CONSTRAINT lane_turns_pkey PRIMARY KEY (project_id, lane, turn),
     CONSTRAINT lane_turns_lane_check CHECK ((lane = ANY (ARRAY['fifo'::text, 'round_robin'::text, 'segments'::text, 'reactions'::text])))
 ) WITH (autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
@@ -251,8 +351,9 @@ CREATE TABLE orders (
     CONSTRAINT orders_total_amount_check CHECK ((total_amount >= 0))
 ) WITH (fillfactor=90);
 CREATE UNIQUE INDEX orders_created ON orders USING btree (project_id, created_at);
-CREATE INDEX orders_customer ON orders USING btree (project_id, customer_id, COALESCE(ordered_at, created_at), created_at) WHERE ((customer_id IS NOT NULL) AND (status = ANY (ARRAY['PAID'::text, 'FULFILLED'::text])));
+CREATE INDEX orders_customer ON orders USING btree (project_id, customer_id, ((status = ANY (ARRAY['PAID'::text, 'FULFILLED'::text]))), COALESCE(ordered_at, created_at), created_at) WHERE (customer_id IS NOT NULL);
 CREATE INDEX orders_placed ON orders USING btree (project_id, COALESCE(ordered_at, created_at), created_at) INCLUDE (ordered_at);
+CREATE INDEX orders_referrer ON orders USING btree (project_id, referrer_id) WHERE (referrer_id IS NOT NULL);
 CREATE UNIQUE INDEX orders_source ON orders USING btree (project_id, source_id);
 CREATE INDEX orders_updated ON orders USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
 
@@ -267,12 +368,13 @@ CREATE TABLE products (
     image_url text,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone,
+    binned_at timestamp with time zone,
     CONSTRAINT products_pkey PRIMARY KEY (project_id, id),
     CONSTRAINT products_price_check CHECK ((price >= 0))
 ) WITH (fillfactor=85);
-CREATE UNIQUE INDEX products_created ON products USING btree (project_id, created_at);
+CREATE UNIQUE INDEX products_created ON products USING btree (project_id, created_at) WHERE (binned_at IS NULL);
 CREATE UNIQUE INDEX products_source ON products USING btree (project_id, source_id);
-CREATE INDEX products_updated ON products USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
+CREATE INDEX products_updated ON products USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at) WHERE (binned_at IS NULL);
 
 CREATE TABLE projects (
     id text NOT NULL,
@@ -314,13 +416,14 @@ CREATE TABLE skus (
     image_url text,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone,
+    binned_at timestamp with time zone,
     CONSTRAINT skus_pkey PRIMARY KEY (project_id, id),
     CONSTRAINT skus_price_check CHECK ((price >= 0))
 ) WITH (fillfactor=85);
-CREATE UNIQUE INDEX skus_created ON skus USING btree (project_id, created_at);
-CREATE INDEX skus_product ON skus USING btree (project_id, product_id, created_at);
+CREATE UNIQUE INDEX skus_created ON skus USING btree (project_id, created_at) WHERE (binned_at IS NULL);
+CREATE INDEX skus_product ON skus USING btree (project_id, product_id, created_at) INCLUDE (binned_at);
 CREATE UNIQUE INDEX skus_source ON skus USING btree (project_id, source_id);
-CREATE INDEX skus_updated ON skus USING btree (project_id, product_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
+CREATE INDEX skus_updated ON skus USING btree (project_id, product_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at) WHERE (binned_at IS NULL);
 
 CREATE TABLE vouchers (
     project_id text NOT NULL STATISTICS 0,
@@ -361,7 +464,7 @@ CREATE INDEX vouchers_campaign ON vouchers USING btree (project_id, campaign_id,
 CREATE INDEX vouchers_category ON vouchers USING btree (project_id, category, created_at) WHERE ((category IS NOT NULL) AND (binned_at IS NULL));
 CREATE UNIQUE INDEX vouchers_code ON vouchers USING btree (project_id, code_key) INCLUDE (binned_at);
 CREATE UNIQUE INDEX vouchers_created ON vouchers USING btree (project_id, created_at) WHERE (binned_at IS NULL);
-CREATE INDEX vouchers_holder ON vouchers USING btree (project_id, holder_id, created_at) WHERE ((holder_id IS NOT NULL) AND (binned_at IS NULL));
+CREATE INDEX vouchers_holder ON vouchers USING btree (project_id, holder_id, created_at) INCLUDE (binned_at) WHERE (holder_id IS NOT NULL);
 CREATE INDEX vouchers_updated ON vouchers USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at) WHERE (binned_at IS NULL);
 
 CREATE TABLE workers (

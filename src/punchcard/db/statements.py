@@ -12,6 +12,8 @@ from pathlib import Path
 
 import aiosql
 
+# outside of quoted text: comments, and the space between words
+_SPARE = re.compile(r"('(?:[^']|'')*')|--[^\n]*|\s+")
 _TYPED_ARRAY = re.compile(r"%\((\w+)\)s(?=::\w+\[\])")
 
 
@@ -23,7 +25,7 @@ class Statements:
         names = [name for name in queries.available_queries if not name.endswith("_cursor")]
         # bytes, because the driver's types accept text only where it is a literal
         self._by_name: dict[str, bytes] = {
-            name: _TYPED_ARRAY.sub(r"%(\1)b", getattr(queries, name).sql).encode() for name in names
+            name: _TYPED_ARRAY.sub(r"%(\1)b", _short(getattr(queries, name).sql)).encode() for name in names
         }
 
     def __getattr__(self, name: str) -> bytes:
@@ -31,6 +33,11 @@ class Statements:
             return self._by_name[name]
         except KeyError:
             raise AttributeError(f"No statement is named {name}") from None
+
+
+def _short(statement: str) -> str:
+    """A statement on one line: the driver remembers what it has found out about one of at most 4,096 characters."""
+    return _SPARE.sub(lambda spare: spare[1] or " ", statement).strip()
 
 
 def beside(module_file: str) -> Statements:

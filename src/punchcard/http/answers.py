@@ -12,9 +12,10 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import UNSET, Struct, UnsetType
+from psycopg import errors as pg
 
 from punchcard import ids, log
-from punchcard.errors import ApiError, NotFound, PayloadTooLarge
+from punchcard.errors import ApiError, NotFound, PayloadTooLarge, RecordError, Unavailable
 from punchcard.http import shapes
 
 logger = log.get(__name__)
@@ -158,6 +159,18 @@ def answer_api_error(request: Request, error: ApiError) -> Response[Any]:  # typ
     return _answer(body, headers=error.headers)
 
 
+def answer_record_error(request: Request, error: RecordError) -> Response[Any]:  # type: ignore[type-arg]
+    """The error object for a request about one record that cannot be taken."""
+    return answer_api_error(request, error.refusal())
+
+
+def answer_overtaken(request: Request, error: Exception) -> Response[Any]:  # type: ignore[type-arg]
+    """The error object for a transaction that lost against others."""
+    unavailable = Unavailable("Others change the same objects at this moment")
+    unavailable.__cause__ = error
+    return answer_api_error(request, unavailable)
+
+
 def answer_payload_too_large(request: Request, error: PayloadTooLarge) -> Response[Any]:  # type: ignore[type-arg]
     """The error object of a 413."""
     body = PayloadTooLargeError(
@@ -207,6 +220,9 @@ def _answer(body: Error | PayloadTooLargeError, *, headers: Mapping[str, str] | 
 EXCEPTION_HANDLERS: Any = {
     PayloadTooLarge: answer_payload_too_large,
     ApiError: answer_api_error,
+    RecordError: answer_record_error,
+    pg.DeadlockDetected: answer_overtaken,
+    pg.SerializationFailure: answer_overtaken,
     HTTPException: answer_framework_error,
     Exception: answer_unexpected,
 }

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 
 from litestar import Request
+from msgspec import Struct
 
 from punchcard.db import statements
 from punchcard.db.database import Database
@@ -19,6 +20,13 @@ APP_ID_HEADER = "X-App-Id"
 APP_TOKEN_HEADER = "X-App-Token"  # noqa: S105 - the header's name
 HEADER_LENGTH_MAX = 200
 _NO_HASH = bytes(32)
+
+
+class ApiKeyUsed(Struct, frozen=True):
+    """The key pair that a request came with, as others may know it."""
+
+    name: str
+    app_id: str
 
 
 def token_hash(token: str) -> bytes:
@@ -37,4 +45,11 @@ async def authenticated_project(request: Request) -> str:  # type: ignore[type-a
     matches = hmac.compare_digest(token_hash(token), bytes(key.token_hash) if key else _NO_HASH)
     if key is None or not matches:
         raise Unauthorized("No such application id, or the token does not belong to it")
+    request.state.api_key = ApiKeyUsed(key.name, app_id)
     return str(key.project_id)
+
+
+def api_key_of(request: Request) -> ApiKeyUsed:  # type: ignore[type-arg]
+    """The key pair that an authenticated request came with."""
+    key: ApiKeyUsed = request.state.api_key
+    return key

@@ -2,7 +2,7 @@
 
 import asyncio
 import ctypes
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
@@ -43,10 +43,14 @@ class BodyTimeout(ApiError):
 
 
 class BodyLimit(Struct, frozen=True):
-    """The largest body that some requests may have, and the setting that says so."""
+    """The largest body that some requests may have, and the setting that says so.
+
+    `wrapping` is how much longer it may be for what is wrapped around a file.
+    """
 
     bytes_max: int
     setting: str
+    wrapping: int = 0
 
 
 def return_freed_bodies() -> None:
@@ -87,6 +91,18 @@ class BodyBudget:
         bodies are worked on one at a time, because that takes up to three times their bytes.
         """
         refuse_other_than_json(request)
+        async with self.raw(request, limit=limit, check=refuse_other_than_utf8) as body:
+            yield body
+
+    @asynccontextmanager
+    async def raw(
+        self,
+        request: Request,  # type: ignore[type-arg]
+        *,
+        limit: BodyLimit | None = None,
+        check: Callable[[bytes], object] = bytes,
+    ) -> AsyncIterator[bytes]:
+        """The whole body, whatever it is, as `json` gives one that is JSON; `check` may refuse it."""
         announced = request.headers.get("content-length", "")
         if limit is None or limit.bytes_max > self._limit.bytes_max:
             limit = self._limit
@@ -100,7 +116,7 @@ class BodyBudget:
                 chunks.append(chunk)
             body = b"".join(chunks)
             chunks.clear()  # from here on the body is held once
-            refuse_other_than_utf8(body)
+            check(body)
             async with self._large_body_turn if len(body) > LARGE_BODY_BYTES else nullcontext():
                 yield body
         finally:
@@ -108,7 +124,7 @@ class BodyBudget:
 
     def _more(self, held: int, wanted: int, limit: BodyLimit) -> int:
         """Take from the budget what a body of `wanted` bytes holds beyond `held`, and return it."""
-        if wanted > limit.bytes_max:
+        if wanted > limit.bytes_max + limit.wrapping:
             raise PayloadTooLarge(limit.bytes_max, setting=limit.setting)
         more = max(0, wanted - held)
         if self._held + more > self._in_flight_bytes_max:
@@ -146,14 +162,18 @@ def refuse_other_than_json(request: Request) -> None:  # type: ignore[type-arg]
     """Raise `UnsupportedMediaType` unless the body is said to be plain JSON, or nothing is said.
 
     A `charset` is ignored: JSON has none (RFC 8259), and what is not UTF-8 is refused when it is read.
-    A compressed body is refused: unpacked, it could be a thousand times what was counted.
     """
-    coding = request.headers.get("content-encoding", "").strip().lower()
-    if coding not in {"", "identity"}:
-        raise UnsupportedMediaType(f"Send the body without Content-Encoding; {coding[:100]} is not supported")
+    refuse_compressed(request)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in JSON_TYPES and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"Send the body as application/json, not as {media_type[:100]}")
+
+
+def refuse_compressed(request: Request) -> None:  # type: ignore[type-arg]
+    """Raise `UnsupportedMediaType` for a compressed body: unpacked, it could be a thousand times what was counted."""
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        raise UnsupportedMediaType(f"Send the body without Content-Encoding; {coding[:100]} is not supported")
 
 
 def refuse_other_than_utf8(body: bytes) -> None:

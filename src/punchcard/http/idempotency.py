@@ -26,7 +26,7 @@ from litestar import MediaType, Request, Response
 from litestar.params import HeaderParameter
 
 from punchcard.db import statements
-from punchcard.db.database import Conn, Database
+from punchcard.db.database import Conn, Database, settled
 from punchcard.errors import ApiError, InvalidPayload
 
 SQL = statements.beside(__file__)
@@ -132,16 +132,17 @@ class Once:
         async with self._database.connection() as conn:
             return await self._stored(conn)
 
-    async def take_effect(self, act: Callable[[Conn], Awaitable[Any]]) -> Response[Any]:
+    async def take_effect(self, act: Callable[[Conn], Awaitable[Any]], *, alone: bool = False) -> Response[Any]:
         """Run `act` in a transaction and answer what it returns; or, if another request with this key was faster,
         what that one was answered. Raises `IdempotencyKeyReused`, `IdempotencyKeyInUse`.
+
+        When others wrote the same rows meanwhile, `act` is run again in a new transaction. See `Database.settle`.
         """
         if self._key is None:
-            async with self._database.transaction() as conn:
-                return Response(await act(conn))
+            return Response(await self._database.settle(act, alone=alone))
         late_at, pause = time.monotonic() + WAIT_SECONDS_MAX, _PAUSE_MIN_S
         while True:
-            answer = await self._try_to(act)
+            answer = await settled(lambda: self._try_to(act))
             if answer is not None:
                 return answer
             if time.monotonic() + pause > late_at:

@@ -89,6 +89,7 @@ class Body(Struct, frozen=True):
     type: Any
     example: Any
     required: bool = True
+    media_type: str = "application/json"
 
 
 def document(handlers: Sequence[Any], bodies: Mapping[str, Body], *, public_url: str) -> dict[str, Any]:
@@ -116,8 +117,8 @@ def document(handlers: Sequence[Any], bodies: Mapping[str, Body], *, public_url:
     for path, methods in description["paths"].items():
         for operation in methods.values():
             if operation["operationId"] in by_operation:
-                content, required = by_operation[operation["operationId"]], bodies[operation["operationId"]].required
-                operation["requestBody"] = {"required": required, "content": {"application/json": content}}
+                content, body = by_operation[operation["operationId"]], bodies[operation["operationId"]]
+                operation["requestBody"] = {"required": body.required, "content": {body.media_type: content}}
             _describe(operation)
             _describe_errors(operation, path)
     return description

@@ -95,7 +95,7 @@ class Rows:
         (run,) = order.runs
         row_alone = _listed(self._statement, [sql.SQL("id = %(row)s")])
         query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(run.key), row_alone)
-        row = await (await conn.execute(query, self._parameters | {"row": row_id})).fetchone()
+        row = await (await conn.execute(query, self._parameters | {"row": row_id}, prepare=False)).fetchone()
         return None if row is None else tuple(row)
 
     async def page(
@@ -166,7 +166,8 @@ class _Part:
         query = sql.SQL("SELECT * FROM {} ORDER BY {} LIMIT %(limit)s").format(
             _listed(self._statement, conditions), self._order
         )
-        return await (await conn.execute(query, self._parameters | {"skip": skip, "limit": limit})).fetchall()
+        parameters = self._parameters | {"skip": skip, "limit": limit}
+        return await (await conn.execute(query, parameters, prepare=False)).fetchall()
 
     async def count(self, conn: Conn, *, at_most: int) -> int:
         """How many rows there are, as far as `at_most`."""
@@ -182,6 +183,6 @@ def _listed(statement: sql.Composable, conditions: Sequence[sql.Composable]) -> 
 
 
 async def _number(conn: Conn, query: sql.Composed, parameters: Mapping[str, Any]) -> int:
-    row = await (await conn.execute(query, parameters)).fetchone()
+    row = await (await conn.execute(query, parameters, prepare=False)).fetchone()
     assert row is not None
     return int(row.total)

@@ -126,11 +126,14 @@ def read_schema(document: Any, path: str) -> Given:
         raise InvalidPayload(f"Property {path}.related_object must be a name of 1 to {NAME_CHARACTERS_MAX} characters")
     if strict is not None and not isinstance(strict, bool):
         raise InvalidPayload(f"Property {path}.allow_defined_only must be a boolean")
-    properties = document.get("properties")
-    if not isinstance(properties, dict):
-        raise InvalidPayload(f"Property {path}.properties must be an object")
-    read_properties = {key: _definition(key, value, f"{path}.properties") for key, value in properties.items()}
-    return Given(name, read_properties, strict, path)
+    return Given(name, read_properties(document.get("properties"), f"{path}.properties"), strict, path)
+
+
+def read_properties(document: Any, path: str) -> dict[str, Definition]:
+    """The definitions of a decoded JSON object, by their keys. Raises `InvalidPayload`; `path` is where it stands."""
+    if not isinstance(document, dict):
+        raise InvalidPayload(f"Property {path} must be an object")
+    return {key: _definition(key, value, path) for key, value in document.items()}
 
 
 def _definition(key: str, document: Any, path: str) -> Definition:
@@ -195,25 +198,38 @@ def merged(stored: Mapping[str, Schema], given: Sequence[Given]) -> dict[str, Sc
     """
     after = dict(stored)
     for schema in given:
-        before = stored.get(schema.related_object, Schema(schema.related_object, {}))
-        for key, definition in schema.properties.items():
-            present = before.properties.get(key)
-            if present is not None and present.type != definition.type:
-                raise InvalidPayload(
-                    f"Property {schema.path}.properties.{key}.type cannot be changed from {present.type}"
-                    f" to {definition.type}"
-                )
+        name = schema.related_object
+        before = stored.get(name, Schema(name, {}))
+        properties = merged_properties(
+            before.properties, schema.properties, path=f"{schema.path}.properties", name=name
+        )
         strict = before.allow_defined_only if schema.allow_defined_only is None else schema.allow_defined_only
-        properties = {**before.properties, **schema.properties}
-        if len(properties) > DEFINITIONS_MAX:
-            raise InvalidPayload(
-                f"Property {schema.path}.properties must have at most {DEFINITIONS_MAX} definitions,"
-                f" removed ones included: {schema.related_object} would have {len(properties)}"
-            )
-        after[schema.related_object] = Schema(schema.related_object, properties, strict)
+        after[name] = Schema(name, properties, strict)
     for schema in given:
         _check_nesting(schema, after)
     return after
+
+
+def merged_properties(
+    stored: Mapping[str, Definition], given: Mapping[str, Definition], *, path: str, name: str
+) -> dict[str, Definition]:
+    """The definitions of one schema after those given at `path`: each replaces its namesake, others stay.
+
+    Raises `InvalidPayload`.
+    """
+    for key, definition in given.items():
+        present = stored.get(key)
+        if present is not None and present.type != definition.type:
+            raise InvalidPayload(
+                f"Property {path}.{key}.type cannot be changed from {present.type} to {definition.type}"
+            )
+    properties = {**stored, **given}
+    if len(properties) > DEFINITIONS_MAX:
+        raise InvalidPayload(
+            f"Property {path} must have at most {DEFINITIONS_MAX} definitions, removed ones included:"
+            f" {name} would have {len(properties)}"
+        )
+    return properties
 
 
 def _check_nesting(schema: Given, schemas: Mapping[str, Schema]) -> None:

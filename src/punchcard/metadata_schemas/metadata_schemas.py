@@ -84,8 +84,7 @@ async def apply(conn: Conn, project: str, given: Sequence[Given]) -> Applied:
     stored are not looked at, portions of imports that begin after the commit are. Raises `NotFound` for an
     unknown project, `InvalidPayload`.
     """
-    if await (await conn.execute(SQL.metadata_schemas_lock, {"project_id": project})).fetchone() is None:
-        raise NotFound("project", project)
+    await lock_definitions(conn, project)
     before = await _stored(conn, project)
     after = definitions.merged(before, given)
     names = [schema.related_object for schema in given]
@@ -96,6 +95,12 @@ async def apply(conn: Conn, project: str, given: Sequence[Given]) -> Applied:
         updated=[name for name in changed if name in before],
         unchanged=[name for name in names if name not in changed],
     )
+
+
+async def lock_definitions(conn: Conn, project: str) -> None:
+    """Be the only one who defines a project's metadata, until the transaction ends. Raises `NotFound`."""
+    if await (await conn.execute(SQL.metadata_schemas_lock, {"project_id": project})).fetchone() is None:
+        raise NotFound("project", project)
 
 
 async def _stored(conn: Conn, project: str) -> dict[str, Schema]:

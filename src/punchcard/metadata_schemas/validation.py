@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from punchcard.errors import RecordError
+from punchcard.errors import ApiError, RecordError
 from punchcard.metadata_schemas.definitions import RESOURCES, Definition, Schema
 
 # a failure is shown in the result of its job, beside many others
@@ -39,11 +39,27 @@ _LATITUDE_MAX, _LONGITUDE_MAX = 90, 180
 _IMAGES = (".png", ".jpg")
 
 
+class MetadataInvalid(ApiError):
+    """Metadata is not what the project's schema says."""
+
+    key = "metadata_validation_failed"
+    message = "Metadata validation failed"
+
+
+class MetadataRefused(RecordError):
+    """A record's metadata is not what the project's schema says."""
+
+    def refusal(self) -> ApiError:
+        """The documented error."""
+        return MetadataInvalid(str(self))
+
+
 class Schemas:
     """The compiled schemas of a project; false if there are none, so that who has none pays nothing."""
 
     def __init__(self, schemas: Iterable[Schema] = ()) -> None:
         by_name = {schema.related_object: schema for schema in schemas}
+        self._by_name = by_name
         self._checkers = {
             name: _Checker(schema, by_name)
             for name, schema in by_name.items()
@@ -53,8 +69,14 @@ class Schemas:
     def __bool__(self) -> bool:
         return bool(self._checkers)
 
+    def definitions(self, resource: str) -> dict[str, Definition]:
+        """What is defined of a resource's metadata, by key; removed definitions define nothing."""
+        schema = self._by_name.get(resource)
+        properties = {} if schema is None else schema.properties
+        return {key: definition for key, definition in properties.items() if not definition.deleted}
+
     def check(self, resource: str, metadata: Mapping[str, Any] | None, *, creating: bool) -> None:
-        """Raise `RecordError` with all complaints about `metadata`, such as
+        """Raise `MetadataRefused` with all complaints about `metadata`, such as
         `unit: must be a number, property is required (actual value is 'EUR')`.
 
         `creating` says that `metadata` is all that the record will have: of a new record, or where metadata is
@@ -65,7 +87,15 @@ class Schemas:
             return
         faults = checker.faults({} if metadata is None else metadata, creating=creating)
         if faults:
-            raise RecordError(_reason(faults))
+            raise MetadataRefused(_reason(faults))
+
+
+def check_whole(properties: Mapping[str, Definition], metadata: Mapping[str, Any] | None) -> None:
+    """Raise `MetadataRefused` unless `metadata`, which is all that there is, fits these definitions; other keys may
+    be there."""
+    faults = _Checker(Schema("", dict(properties)), {}).faults(metadata or {}, creating=True)
+    if faults:
+        raise MetadataRefused(_reason(faults))
 
 
 def _reason(faults: list[str]) -> str:
@@ -214,7 +244,11 @@ def _in_calendar(parse: Callable[[str], object], text: str) -> bool:
     return True
 
 
-def _is_image_url(value: Any) -> bool:
+IMAGE_REQUIREMENT = "must be an HTTPS address of a .png or .jpg file"
+
+
+def is_image_url(value: Any) -> bool:
+    """Whether a value is what an `image_url` is documented to be."""
     if not isinstance(value, str):
         return False
     try:
@@ -240,7 +274,7 @@ _TYPES: Mapping[str, tuple[Test, str]] = {
     "boolean": (lambda value: isinstance(value, bool), "must be a boolean"),
     "date": (_is_date, "must be a date (YYYY-MM-DD)"),
     "datetime": (_is_datetime, "must be a date and time (ISO 8601)"),
-    "image_url": (_is_image_url, "must be an HTTPS address of a .png or .jpg file"),
+    "image_url": (is_image_url, IMAGE_REQUIREMENT),
     "object": (lambda value: isinstance(value, dict), "must be an object"),
     "geopoint": (_is_geopoint, "must be a geopoint (latitude,longitude)"),
 }

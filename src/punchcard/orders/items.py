@@ -1,21 +1,30 @@
 """Order items: which products and SKUs they name, what that does to the catalogue, and what an order keeps of it."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
 
 from punchcard import ids
-from punchcard.errors import RecordError
+from punchcard.errors import RecordError, RecordMissing
 from punchcard.metadata_schemas.validation import Schemas
 from punchcard.orders import amounts
 from punchcard.orders.orders import Item, ItemIn, ProductEcho, SkuEcho
 from punchcard.orders.rows import Rows
-from punchcard.products.catalogue import ProductRow, References, SkuRow, as_stored, metadata_text, same_metadata
+from punchcard.products.catalogue import (
+    InBin,
+    ProductRow,
+    References,
+    SkuRow,
+    as_stored,
+    metadata_text,
+    same_metadata,
+)
 from punchcard.products.products import ProductIn, SkuIn
 
 _NONE = (None, None)
+ShelfRowT = TypeVar("ShelfRowT", ProductRow, SkuRow)
 
 
 def sku_names(item: ItemIn) -> tuple[str | None, str | None]:
@@ -66,6 +75,21 @@ class Shelf:
         self.products, self.skus = products, skus
         self.schemas: Schemas | None = None
         self._product_ids, self._sku_ids = ids.endless("prod"), ids.endless("sku")
+        # source ids that are taken by what is in the bin
+        self._products_in_bin: set[str | None] = set()
+        self._skus_in_bin: set[str | None] = set()
+
+    def outside_bin(self, rows: Iterable[ShelfRowT]) -> list[ShelfRowT]:
+        """The stored rows that items can name; the source ids of the others are remembered as taken."""
+        found = []
+        for row in rows:
+            if not row.binned:
+                found.append(row)
+            elif isinstance(row, ProductRow):
+                self._products_in_bin.add(row.source_id)
+            else:
+                self._skus_in_bin.add(row.source_id)
+        return found
 
     def item(self, given: ItemIn, index: int) -> Item:
         """The item as its order keeps it, after the overrides it asks for. Raises `RecordError`."""
@@ -125,7 +149,7 @@ class Shelf:
             return self.skus.by_source(source_id)
         found = self.skus.by_id(sku_id)
         if found is None:
-            raise RecordError(f"Cannot find sku with id {sku_id}")
+            raise RecordMissing("sku", sku_id)
         return found
 
     def _product(self, product_id: str | None, source_id: str | None) -> ProductRow | None:
@@ -133,7 +157,7 @@ class Shelf:
             return self.products.by_source(source_id)
         found = self.products.by_id(product_id)
         if found is None:
-            raise RecordError(f"Cannot find product with id {product_id}")
+            raise RecordMissing("product", product_id)
         return found
 
     # ---- overrides ----
@@ -143,6 +167,8 @@ class Shelf:
         if row is None:
             if source_id is None:
                 return None  # nothing to store it under: it stays with the order
+            if source_id in self._products_in_bin:
+                raise InBin("product", source_id)
             if self.schemas is not None:
                 self.schemas.check("product", new.metadata, creating=True)
             row = ProductRow(
@@ -172,6 +198,8 @@ class Shelf:
         if row is None:
             if source_id is None:
                 return None
+            if source_id in self._skus_in_bin:
+                raise InBin("sku", source_id)
             if product is None:
                 raise RecordError(f"Cannot create sku {source_id}: name its product in product.source_id or product_id")
             row = SkuRow(

@@ -1,7 +1,7 @@
 """Orders: types, reads, routes. The import is in `imports`, what a batch does to stored orders in `planning`."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from litestar import Request, get
@@ -61,6 +61,20 @@ class OrderIn(Struct):
     customer: CustomerIn | None = None
     referrer: CustomerIn | None = None
     referrer_id: Identifier | None = None
+    # whether a null takes away a key of the metadata
+    clears: ClassVar[bool] = False
+
+
+class OrderNew(OrderIn):
+    """An order as it is sent to be created, or changed if it is there. `created_at` holds for a new one."""
+
+    created_at: str | None = None
+
+
+class OrderUpdate(OrderIn):
+    """What is to change of an order. What is not sent, or null, stays; null takes away a key of the metadata."""
+
+    clears: ClassVar[bool] = True
 
 
 class ProductEcho(Struct, omit_defaults=True):
@@ -153,7 +167,7 @@ async def get_order(conn: Conn, project: str, order_id: str) -> Order:
     row = await (await conn.execute(SQL.order_get, {"project_id": project, "id": order_id})).fetchone()
     if row is None:
         raise NotFound("order", order_id)
-    return _order(row)
+    return shown(row)
 
 
 ORDERS = {"created_at": pages.BY_CREATION, "updated_at": pages.BY_UPDATE, "ordered_at": pages.BY_PLACING}
@@ -173,13 +187,19 @@ async def list_orders(
     rows.dates(dates)
     found = await rows.page(conn, ORDERS[field], descending=descending, limit=limit, page=page, beyond=beyond)
     total = await rows.count(conn) if rows.narrowed else await row_totals.total(conn, project, "orders")
-    return OrderList("list", "orders", [_order(row) for row in found.rows], total=total, has_more=found.has_more)
+    return OrderList("list", "orders", [shown(row) for row in found.rows], total=total, has_more=found.has_more)
 
 
 _NO_ITEMS: Any = msgspec.Raw(b"[]")
 
 
-def _order(row: Any) -> Order:
+def _items(stored: Any) -> Any:
+    """Items as they are served: JSON that nobody decodes."""
+    return msgspec.Raw(stored) if isinstance(stored, bytes) else stored or _NO_ITEMS
+
+
+def shown(row: Any, *, items: Any = None) -> Order:
+    """The order of a row of `order_get` or `orders_list`; `items` in JSON, where the row has none."""
     discounts = [value for value in (row.discount_amount, row.items_discount_amount) if value is not None]
     return Order(
         id=row.id,
@@ -190,7 +210,7 @@ def _order(row: Any) -> Order:
         amount=row.amount,
         initial_amount=row.amount if row.initial_amount is None else row.initial_amount,
         total_amount=row.total_amount,
-        items=row.items or _NO_ITEMS,
+        items=_items(items or row.items),
         metadata=row.metadata,
         customer_id=row.customer_id,
         referrer_id=row.referrer_id,

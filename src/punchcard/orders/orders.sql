@@ -72,9 +72,10 @@ SELECT c.customer_id, o.id, o.total_amount, o.placed_at
 SELECT greatest(clock_timestamp(),
                 (SELECT max(coalesce(updated_at, created_at)) FROM customers WHERE project_id = :project_id)
                     + interval '1 microsecond',
-                (SELECT max(coalesce(updated_at, created_at)) FROM products WHERE project_id = :project_id)
+                (SELECT max(coalesce(updated_at, created_at)) FROM products
+                  WHERE project_id = :project_id AND binned_at IS NULL) + interval '1 microsecond',
+                (SELECT max(created_at) FROM skus WHERE project_id = :project_id AND binned_at IS NULL)
                     + interval '1 microsecond',
-                (SELECT max(created_at) FROM skus WHERE project_id = :project_id) + interval '1 microsecond',
                 (SELECT max(coalesce(updated_at, created_at)) FROM orders WHERE project_id = :project_id)
                     + interval '1 microsecond') AS now;
 
@@ -104,3 +105,11 @@ SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, in
        items_discount_amount, items, metadata, ordered_at, created_at, updated_at
   FROM orders
  WHERE project_id = :project_id;
+
+-- name: orders_free_moment
+-- The first of some moments at which no order of the project was created.
+SELECT c.moment
+  FROM unnest(:candidates::timestamptz[]) WITH ORDINALITY AS c (moment, no)
+ WHERE NOT EXISTS (SELECT FROM orders WHERE project_id = :project_id AND created_at = c.moment)
+ ORDER BY c.no
+ LIMIT 1;

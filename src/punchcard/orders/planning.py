@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from punchcard import ids
 from punchcard.customers.customers import CustomerIn, CustomerRow
-from punchcard.errors import RecordError
+from punchcard.errors import ApiError, RecordError, RecordMissing
 from punchcard.http.shapes import AMOUNT_MAX, same_json
 from punchcard.metadata_schemas.validation import Schemas
 from punchcard.orders import amounts
@@ -27,6 +27,21 @@ from punchcard.products.catalogue import ProductRow, SkuRow
 
 _NO_ITEMS = b"[]"
 _ORDER_ID = re.compile(r"ord_[A-Za-z0-9]+")
+
+
+class InvalidOrder(ApiError):
+    """An order contradicts what is stored."""
+
+    key = "invalid_order"
+    message = "Invalid order"
+
+
+class OrderRefused(RecordError):
+    """An order names itself by ids that do not go together, or that no order can have."""
+
+    def refusal(self) -> ApiError:
+        """The documented error."""
+        return InvalidOrder(str(self))
 
 
 class OrderRow(Struct):
@@ -50,6 +65,8 @@ class OrderRow(Struct):
     # of a new order: given when it is written
     created_at: datetime | None = None
     version: str | None = None
+    # of an order that was changed: given when it is written
+    updated_at: datetime | None = None
     changed: bool = False
     # JSON, as it is to be stored; none where no order of the batch has said so
     items: bytes | None = None
@@ -103,8 +120,8 @@ class Planner:
         """Take stored rows that the next orders name, but for those that are known: orders may have changed them."""
         self.stored_customers.update((row.id, row) for row in self.customers.learn(customers))
         self.stored_orders.update((row.id, row) for row in self.orders.learn(orders))
-        self.products.learn(products)
-        self.skus.learn(skus)
+        self.products.learn(self._shelf.outside_bin(products))
+        self.skus.learn(self._shelf.outside_bin(skus))
 
     def apply(self, given: OrderIn, *, ordered_at: datetime | None, ordered_at_given: bool) -> str:
         """Apply one order and say what became of it: `created`, `updated` or `unchanged`.
@@ -141,6 +158,8 @@ class Planner:
         self._set_amounts(order, given)
         if given.metadata:
             order.metadata = {**order.metadata, **given.metadata} if order.metadata else given.metadata
+        if given.clears and given.metadata:
+            order.metadata = {key: value for key, value in order.metadata.items() if value is not None}
         if ordered_at_given:
             order.ordered_at = ordered_at
         if stored is not None and _same_order(stored, order):
@@ -160,9 +179,9 @@ class Planner:
     def _target(self, given: OrderIn) -> OrderRow | None:
         by_id, by_source = self.orders.by_id(given.id or None), self.orders.by_source(given.source_id or None)
         if given.id and by_source is not None and by_source is not by_id:
-            raise RecordError(f"The source id {given.source_id} belongs to another order than the id {given.id}")
+            raise OrderRefused(f"The source id {given.source_id} belongs to another order than the id {given.id}")
         if given.id and by_id is None and not _ORDER_ID.fullmatch(given.id):
-            raise RecordError(f"Cannot find order with id {given.id}")
+            raise OrderRefused(f"Cannot find order with id {given.id}")
         return by_id or by_source
 
     def _set_people(self, order: OrderRow, given: OrderIn) -> None:
@@ -213,7 +232,7 @@ class Planner:
     def _known_customer(self, customer_id: str) -> CustomerRow:
         customer = self.customers.by_id(customer_id)
         if customer is None:
-            raise RecordError(f"Cannot find customer with id {customer_id}")
+            raise RecordMissing("customer", customer_id)
         return customer
 
     def _upsert_customer(self, given: CustomerIn, present_id: str | None) -> str:

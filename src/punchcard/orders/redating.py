@@ -13,9 +13,9 @@ from typing import Any
 from msgspec import Struct
 
 from punchcard.bulk.async_actions import INTERNAL_PREFIX
-from punchcard.bulk.jobs import Failure, Lane, Outcome, StaleRead, Stretch
+from punchcard.bulk.jobs import Failure, Lane, Outcome, Stretch
 from punchcard.db import row_totals, statements
-from punchcard.db.database import Conn
+from punchcard.db.database import Conn, StaleRead
 from punchcard.orders import placed_at
 from punchcard.segments import inbox
 

@@ -26,6 +26,8 @@ class Changes(Struct):
     customers_known: list[CustomerRow]
     products_new: list[ProductRow]
     products_changed: list[ProductRow]
+    # of new SKUs: a product that is locked cannot be deleted meanwhile
+    parents: list[ProductRow]
     skus_new: list[SkuRow]
     skus_changed: list[SkuRow]
     orders_new: list[OrderRow]
@@ -48,6 +50,7 @@ class Changes(Struct):
         people = list(planner.customers.all())
         products = [product for product in planner.products.all() if product.changed]
         skus = [sku for sku in planner.skus.all() if sku.changed]
+        parents = {sku.product_id for sku in skus if sku.version is None}
         new = {person.id for person in people if person.version is None}
         concerned = new | planner.concerned | {person.id for person in people if person.attributes_changed}
         return cls(
@@ -55,6 +58,7 @@ class Changes(Struct):
             customers_known=[p for p in people if p.version is not None and (p.changed or p.id in named)],
             products_new=[product for product in products if product.version is None],
             products_changed=[product for product in products if product.version is not None],
+            parents=[p for p in planner.products.all() if p.id in parents and p.version is not None],
             skus_new=[sku for sku in skus if sku.version is None],
             skus_changed=[sku for sku in skus if sku.version is not None],
             orders_new=[order for order in orders if order.version is None],
@@ -79,6 +83,11 @@ class Changes(Struct):
     def new_rows_max(self) -> int:
         """How many rows a table gets at most."""
         return max(len(self.customers_new), len(self.products_new), len(self.skus_new), len(self.orders_new))
+
+    @property
+    def has_catalogue(self) -> bool:
+        """Whether products or SKUs change."""
+        return bool(self.products_new or self.products_changed or self.skus_new or self.skus_changed)
 
     @property
     def is_empty(self) -> bool:
@@ -106,7 +115,7 @@ async def lock(conn: Conn, project: str, changes: Changes) -> bool:
     # all of them, also once one is known to differ: who plans again under these locks is not overtaken again
     as_read = [
         await customers.lock(conn, project, changes.customers_known),
-        await catalogue.lock(conn, project, changes.products_changed, changes.skus_changed),
+        await catalogue.lock(conn, project, [*changes.products_changed, *changes.parents], changes.skus_changed),
         await _lock_orders(conn, project, changes.orders_changed),
     ]
     return all(as_read)
@@ -117,13 +126,13 @@ async def _lock_orders(conn: Conn, project: str, orders: Sequence[OrderRow]) -> 
     return await lock_as_read(conn, SQL.orders_lock, project, versions)
 
 
-async def write(conn: Conn, project: str, changes: Changes, planner: Planner) -> None:
-    """Write all changes. The rows that exist must be locked."""
+async def write(conn: Conn, project: str, changes: Changes, planner: Planner, *, slot: int) -> None:
+    """Write all changes; totals go into that `slot`. The rows that exist must be locked."""
     clock = await (await conn.execute(SQL.write_clock, {"project_id": project})).fetchone()
     assert clock is not None
     now: datetime = clock.now
     for order, created_at in timed(changes.orders_new, now):
-        order.created_at = created_at
+        order.created_at = created_at if order.created_at is None else min(order.created_at, created_at)
     # after the rows that are made here, so that no two moments of a table are the same
     later = now + timedelta(microseconds=changes.new_rows_max)
     unsettled = settle_last_orders([*changes.orders_new, *changes.orders_changed], planner)
@@ -134,12 +143,12 @@ async def write(conn: Conn, project: str, changes: Changes, planner: Planner) ->
     # before the new ones, which may take a source id that a changed one gives up
     await _update(conn, project, timed(changes.orders_changed, later))
     await _insert(conn, project, changes.orders_new)
-    await _read_last_orders(conn, project, unsettled)
+    await read_last_orders(conn, project, unsettled)
     stored = planner.stored_customers
     changed = [person for person in changes.customers_known if person.differs(stored[person.id])]
     await customers.update(conn, project, timed(changed, later))
     # last, because counter rows come last in the order of locks
-    await row_totals.add(conn, project, changes.new_rows, slot=row_totals.SLOT_OF_IMPORTS)
+    await row_totals.add(conn, project, changes.new_rows, slot=slot)
 
 
 # ---- orders ------------------------------------------------------------------------------------
@@ -168,6 +177,8 @@ async def _insert(conn: Conn, project: str, orders: Sequence[OrderRow]) -> None:
 async def _update(conn: Conn, project: str, changes: Sequence[tuple[OrderRow, datetime]]) -> None:
     if not changes:
         return
+    for order, now in changes:
+        order.updated_at = now
     orders = [order for order, _ in changes]
     columns: dict[str, Any] = {
         "ids": [o.id for o in orders],
@@ -228,7 +239,8 @@ def _age(order: OrderRow) -> Any:
     return (order.ordered_at or order.created_at, order.created_at)
 
 
-async def _read_last_orders(conn: Conn, project: str, people: Sequence[CustomerRow]) -> None:
+async def read_last_orders(conn: Conn, project: str, people: Sequence[CustomerRow]) -> None:
+    """Set the last orders of customers from the table."""
     if people:
         by_id = {customer.id: customer for customer in people}
         parameters = {"project_id": project, "customer_ids": list(by_id)}

@@ -1,10 +1,9 @@
 """Bulk update and bulk metadata update of products: by source id, and those that do not exist are made."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, Response, post
 from msgspec import Meta, Struct
 
@@ -12,17 +11,15 @@ from punchcard.bulk import requests
 from punchcard.bulk.async_actions import Scheduled
 from punchcard.bulk.requests import RecordShape
 from punchcard.bulk.updates import BulkUpdate, Checks, Plan
-from punchcard.db import row_totals, statements
+from punchcard.db import row_totals
 from punchcard.db.database import Conn
 from punchcard.db.row_times import timed
 from punchcard.http import idempotency
 from punchcard.http.shapes import ID_LENGTH_MAX, Amount
 from punchcard.metadata_schemas import metadata_schemas
 from punchcard.products import catalogue
-from punchcard.products.catalogue import ProductRow, References
+from punchcard.products.catalogue import InBin, ProductRow, References
 from punchcard.settings import Settings
-
-SQL = statements.beside(__file__)
 
 # what the interactive page offers to send
 EXAMPLE = [{"source_id": "mug", "name": "Mug", "price": 900, "attributes": ["color"], "metadata": {"vendor": "Acme"}}]
@@ -66,20 +63,13 @@ class ProductsBulkUpdate(BulkUpdate[ProductRow]):
 
     def apply(self, row: ProductRow, given: ProductUpdate) -> bool:
         """Change a product as a record says. Whether anything changed."""
-        changed = False
-        if given.name is not None and given.name != row.name:
-            row.name, changed = given.name, True
-        if given.price is not None and given.price != row.price:
-            row.price, changed = given.price, True
-        if given.image_url is not None and given.image_url != row.image_url:
-            row.image_url, changed = given.image_url, True
-        if given.attributes is not None and given.attributes != msgspec.json.decode(row.attributes):
-            row.attributes, changed = msgspec.json.encode(given.attributes).decode(), True
-        if given.metadata:
-            merged = catalogue.metadata_text({**msgspec.json.decode(row.metadata), **given.metadata})
-            if not catalogue.same_metadata(merged, row.metadata):
-                row.metadata, changed = catalogue.as_stored(merged), True
-        return changed
+        return catalogue.apply(row, given)
+
+    def refuse(self, row: ProductRow | None, given: ProductUpdate) -> None:
+        """Refuse a source id that is in the bin, and a picture that is none. Raises `RecordError`."""
+        if row is not None and row.binned:
+            raise InBin("product", given.source_id)
+        catalogue.check_image(given.image_url)
 
     async def lock_rows(self, conn: Conn, project: str, rows: Sequence[ProductRow]) -> bool:
         """Lock stored products; whether all are as they were read."""
@@ -87,13 +77,16 @@ class ProductsBulkUpdate(BulkUpdate[ProductRow]):
 
     async def write_rows(self, conn: Conn, project: str, plan: Plan[ProductRow]) -> None:
         """Write the changed products."""
-        new, known = plan.new, plan.known
-        clock = await (await conn.execute(SQL.products_write_clock, {"project_id": project})).fetchone()
-        assert clock is not None
-        now: datetime = clock.now
-        await catalogue.insert_products(conn, project, timed(new, now))
-        await catalogue.update(conn, project, timed(known, now + timedelta(microseconds=len(new))), ())
-        await row_totals.add(conn, project, {"products": len(new)}, slot=row_totals.SLOT_OF_IMPORTS)
+        await write(conn, project, plan)
+
+
+async def write(conn: Conn, project: str, plan: Plan[ProductRow]) -> None:
+    """Write the products that a plan has changed, of which the stored ones are locked."""
+    new, known = plan.new, plan.known
+    now = await catalogue.clock(conn, project)
+    await catalogue.insert_products(conn, project, timed(new, now))
+    await catalogue.update(conn, project, timed(known, now + timedelta(microseconds=len(new))), ())
+    await row_totals.add(conn, project, {"products": len(new)}, slot=row_totals.SLOT_OF_IMPORTS)
 
 
 class ProductsMetadataUpdate(ProductsBulkUpdate):

@@ -7,12 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, UnsetType
 from psycopg import sql
 
 from punchcard.db import statements
 from punchcard.db.database import JSONB, Conn, jsonb, lock_as_read
+from punchcard.errors import ApiError, RecordError
 from punchcard.http.shapes import same_json
+from punchcard.metadata_schemas.validation import IMAGE_REQUIREMENT, is_image_url
 
 SQL = statements.beside(__file__.replace("catalogue.py", "products.py"))
 
@@ -30,6 +32,8 @@ class ProductRow(Struct):
     attributes: str = "[]"
     image_url: str | None = None
     version: str | None = None
+    # it answers nobody, and its source id is taken
+    binned: bool = False
     changed: bool = False
     # what items show of it; none until one does
     echo: Raw | None = None
@@ -46,9 +50,29 @@ class SkuRow(Struct):
     # as `metadata_text` writes it
     metadata: bytes = b"{}"
     version: str | None = None
+    # as of a product
+    binned: bool = False
     changed: bool = False
     # what items show of it; none until one does
     echo: Raw | None = None
+
+
+class DuplicateSourceId(ApiError):
+    """A source id is taken by another object."""
+
+    key = "duplicate_source_id"
+    message = "Duplicate source_id"
+
+
+class InBin(RecordError):
+    """A source id is that of a product or SKU in the bin."""
+
+    def __init__(self, noun: str, source_id: str) -> None:
+        super().__init__(f"{noun.capitalize()} with source_id: '{source_id}' already exists: it is in the bin")
+
+    def refusal(self) -> ApiError:
+        """The documented error."""
+        return DuplicateSourceId(str(self))
 
 
 def metadata_text(metadata: dict[str, Any]) -> bytes:
@@ -82,6 +106,33 @@ def same_metadata(left: bytes, right: bytes) -> bool:
     return left == right or same_json(msgspec.json.decode(left), msgspec.json.decode(right))
 
 
+def check_image(image_url: str | UnsetType | None, path: str = ".image_url") -> None:
+    """Refuse the address of a picture that is none. An empty one is as good as none. Raises `RecordError`."""
+    if image_url and not is_image_url(image_url):
+        raise RecordError(f"Property {path} {IMAGE_REQUIREMENT}")
+
+
+def apply(row: ProductRow, given: Any) -> bool:
+    """Change a product as a request says: fields replace, metadata merges by key. Whether anything changed.
+
+    What is null stays.
+    """
+    changed = False
+    if given.name is not None and given.name != row.name:
+        row.name, changed = given.name, True
+    if given.price is not None and given.price != row.price:
+        row.price, changed = given.price, True
+    if given.image_url is not None and given.image_url != row.image_url:
+        row.image_url, changed = given.image_url, True
+    if given.attributes is not None and given.attributes != msgspec.json.decode(row.attributes):
+        row.attributes, changed = msgspec.json.encode(given.attributes).decode(), True
+    if given.metadata:
+        merged = metadata_text({**msgspec.json.decode(row.metadata), **given.metadata})
+        if not same_metadata(merged, row.metadata):
+            row.metadata, changed = as_stored(merged), True
+    return changed
+
+
 class References(Struct):
     """The ids and source ids of products and SKUs that a batch names."""
 
@@ -92,19 +143,21 @@ class References(Struct):
 
 
 async def resolve_skus(conn: Conn, project: str, named: References) -> list[SkuRow]:
-    """The existing SKUs among those named."""
+    """The existing SKUs among those named. In the bin is only what a source id names."""
     if not named.sku_ids and not named.sku_source_ids:
         return []
     parameters = {"project_id": project, "ids": list(named.sku_ids), "source_ids": list(named.sku_source_ids)}
     rows = await (await conn.execute(SQL.skus_resolve, parameters, binary=True)).fetchall()
     return [
-        SkuRow(row.id, row.source_id, row.product_id, row.sku, row.price, _text_of(row.metadata), row.version)
+        SkuRow(
+            row.id, row.source_id, row.product_id, row.sku, row.price, _text_of(row.metadata), row.version, row.binned
+        )
         for row in {row.id: row for row in rows}.values()
     ]
 
 
 async def resolve_products(conn: Conn, project: str, named: References, skus: Sequence[SkuRow]) -> list[ProductRow]:
-    """The existing products among those named, and the parents of `skus`."""
+    """The existing products among those named, and the parents of `skus`. In the bin is only what a source id names."""
     product_ids = named.product_ids | {sku.product_id for sku in skus}
     if not product_ids and not named.product_source_ids:
         return []
@@ -121,6 +174,14 @@ def _product(row: Any) -> ProductRow:
 
 def _text_of(stored: str) -> bytes:
     return b"{}" if stored == "{}" else metadata_text(msgspec.json.decode(stored))
+
+
+async def clock(conn: Conn, project: str) -> datetime:
+    """The first moment that writes of products or SKUs may use: lists are walked by these dates."""
+    row = await (await conn.execute(SQL.catalogue_clock, {"project_id": project})).fetchone()
+    assert row is not None
+    now: datetime = row.now
+    return now
 
 
 async def lock(conn: Conn, project: str, products: Sequence[ProductRow], skus: Sequence[SkuRow]) -> bool:

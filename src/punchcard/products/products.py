@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
+import msgspec
 from litestar import Request, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import Parameter
@@ -77,8 +78,8 @@ class ProductSkus(Struct):
     total: int
 
 
-class Product(Struct):
-    """A product as the API shows it."""
+class ProductWithoutSkus(Struct):
+    """A product as the API shows it where it was written."""
 
     id: str
     source_id: str | None
@@ -89,8 +90,13 @@ class Product(Struct):
     image_url: str | None
     created_at: datetime
     updated_at: datetime | None
-    skus: ProductSkus
     object: str = "product"
+
+
+class Product(ProductWithoutSkus, kw_only=True):
+    """A product as the API shows it."""
+
+    skus: ProductSkus
 
 
 class ProductList(Struct):
@@ -106,13 +112,19 @@ class ProductList(Struct):
 # ---- operations --------------------------------------------------------------------------------
 
 
-async def get_product(conn: Conn, project: str, product_id: str) -> Product:
-    """One product by id or source id, with its SKUs. Raises `NotFound`."""
+async def find_product(conn: Conn, project: str, product_id: str) -> ProductWithoutSkus:
+    """One product by id or source id. Raises `NotFound`."""
     row = await (await conn.execute(SQL.product_get, {"project_id": project, "id": product_id})).fetchone()
     if row is None:
         raise NotFound("product", product_id)
-    (product,) = await _with_skus(conn, project, [row])
-    return product
+    return ProductWithoutSkus(**row._asdict())
+
+
+async def get_product(conn: Conn, project: str, product_id: str) -> Product:
+    """One product by id or source id, with its SKUs. Raises `NotFound`."""
+    product = await find_product(conn, project, product_id)
+    (skus,) = (await _skus_of(conn, project, [product.id])).values()
+    return Product(**msgspec.structs.asdict(product), skus=skus)
 
 
 async def get_sku(conn: Conn, project: str, sku_id: str) -> Sku:
@@ -123,16 +135,13 @@ async def get_sku(conn: Conn, project: str, sku_id: str) -> Sku:
     return Sku(**row._asdict())
 
 
-async def _with_skus(conn: Conn, project: str, products: Sequence[Any]) -> list[Product]:
-    """The products of some rows, each with its SKUs, oldest first."""
-    parameters = {"project_id": project, "product_ids": [row.id for row in products]}
-    skus: dict[str, list[Sku]] = {row.id: [] for row in products}
+async def _skus_of(conn: Conn, project: str, product_ids: Sequence[str]) -> dict[str, ProductSkus]:
+    """The SKUs of some products, oldest first, by the product's id."""
+    parameters = {"project_id": project, "product_ids": list(product_ids)}
+    skus: dict[str, list[Sku]] = {product_id: [] for product_id in product_ids}
     for row in await (await conn.execute(SQL.skus_of_products, parameters)).fetchall():
         skus[row.product_id].append(Sku(**row._asdict()))
-    return [
-        Product(**row._asdict(), skus=ProductSkus("list", "data", skus[row.id], total=len(skus[row.id])))
-        for row in products
-    ]
+    return {product_id: ProductSkus("list", "data", found, len(found)) for product_id, found in skus.items()}
 
 
 class Listed(Struct, frozen=True):
@@ -160,7 +169,8 @@ async def list_products(conn: Conn, project: str, listed: Listed) -> ProductList
     rows = pages.Rows(SQL.products_list, {"project_id": project})
     found = await _page(conn, rows, listed)
     total = await rows.count(conn) if rows.narrowed else await row_totals.total(conn, project, "products")
-    products = await _with_skus(conn, project, found.rows)
+    skus = await _skus_of(conn, project, [row.id for row in found.rows])
+    products = [Product(**row._asdict(), skus=skus[row.id]) for row in found.rows]
     return ProductList("list", "products", products, total=total, has_more=found.has_more)
 
 
@@ -169,9 +179,7 @@ async def list_skus(conn: Conn, project: str, product_id: str, listed: Listed) -
 
     Raises `NotFound`.
     """
-    product = await (await conn.execute(SQL.product_get, {"project_id": project, "id": product_id})).fetchone()
-    if product is None:
-        raise NotFound("product", product_id)
+    product = await find_product(conn, project, product_id)
     rows = pages.Rows(SQL.skus_list, {"project_id": project, "product_id": product.id})
     found = await _page(conn, rows, listed)
     skus = [Sku(**row._asdict()) for row in found.rows]

@@ -1,32 +1,44 @@
+-- name: catalogue_clock
+-- The first moment that writes of products or SKUs may use. See write_clock.
+SELECT greatest(clock_timestamp(),
+                (SELECT max(coalesce(updated_at, created_at)) FROM products
+                  WHERE project_id = :project_id AND binned_at IS NULL) + interval '1 microsecond',
+                (SELECT max(created_at) FROM skus WHERE project_id = :project_id AND binned_at IS NULL)
+                    + interval '1 microsecond') AS now;
+
 -- name: products_resolve
--- The products that a batch names by id or by source id. See customers_resolve.
+-- The products that a batch names by id or by source id. See customers_resolve. In the bin is only what a source id
+-- names: it is taken.
 SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, name, price, metadata::text, attributes::text, image_url, xmin::text AS version
-         FROM products WHERE project_id = :project_id AND id = n.key
+       SELECT id, source_id, name, price, metadata::text, attributes::text, image_url, xmin::text AS version,
+              false AS binned
+         FROM products WHERE project_id = :project_id AND id = n.key AND binned_at IS NULL
         LIMIT 1) AS found
 UNION ALL
 SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, name, price, metadata::text, attributes::text, image_url, xmin::text AS version
+       SELECT id, source_id, name, price, metadata::text, attributes::text, image_url, xmin::text AS version,
+              binned_at IS NOT NULL AS binned
          FROM products WHERE project_id = :project_id AND source_id = n.key
         LIMIT 1) AS found;
 
 -- name: skus_resolve
--- The SKUs that a batch names by id or by source id. See customers_resolve.
+-- The SKUs that a batch names by id or by source id, as products_resolve.
 SELECT found.*
   FROM unnest(:ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, product_id, sku, price, metadata::text, xmin::text AS version
-         FROM skus WHERE project_id = :project_id AND id = n.key
+       SELECT id, source_id, product_id, sku, price, metadata::text, xmin::text AS version, false AS binned
+         FROM skus WHERE project_id = :project_id AND id = n.key AND binned_at IS NULL
         LIMIT 1) AS found
 UNION ALL
 SELECT found.*
   FROM unnest(:source_ids::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, source_id, product_id, sku, price, metadata::text, xmin::text AS version
+       SELECT id, source_id, product_id, sku, price, metadata::text, xmin::text AS version,
+              binned_at IS NOT NULL AS binned
          FROM skus WHERE project_id = :project_id AND source_id = n.key
         LIMIT 1) AS found;
 
@@ -80,7 +92,7 @@ SELECT :project_id, u.id, '', u.sku, u.price, u.metadata, u.now, u.now
 -- One product by id or source id; the id wins.
 SELECT id, source_id, name, price, attributes, metadata, image_url, created_at, updated_at
   FROM products
- WHERE project_id = :project_id AND (id = :id OR source_id = :id)
+ WHERE project_id = :project_id AND (id = :id OR source_id = :id) AND binned_at IS NULL
  ORDER BY id = :id DESC
  LIMIT 1;
 
@@ -88,7 +100,7 @@ SELECT id, source_id, name, price, attributes, metadata, image_url, created_at, 
 -- One SKU by id or source id; the id wins.
 SELECT id, source_id, product_id, sku, price, currency, attributes, metadata, image_url, created_at, updated_at
   FROM skus
- WHERE project_id = :project_id AND (id = :id OR source_id = :id)
+ WHERE project_id = :project_id AND (id = :id OR source_id = :id) AND binned_at IS NULL
  ORDER BY id = :id DESC
  LIMIT 1;
 
@@ -96,13 +108,13 @@ SELECT id, source_id, product_id, sku, price, currency, attributes, metadata, im
 -- What a list of products shows. Conditions, order and limit are put around it: see http.pages.
 SELECT id, source_id, name, price, attributes, metadata, image_url, created_at, updated_at
   FROM products
- WHERE project_id = :project_id;
+ WHERE project_id = :project_id AND binned_at IS NULL;
 
 -- name: skus_list
 -- What a list of a product's SKUs shows, as products_list.
 SELECT id, source_id, product_id, sku, price, currency, attributes, metadata, image_url, created_at, updated_at
   FROM skus
- WHERE project_id = :project_id AND product_id = :product_id;
+ WHERE project_id = :project_id AND product_id = :product_id AND binned_at IS NULL;
 
 -- name: skus_of_products
 -- All SKUs of some products, oldest first. LATERAL, ordered: one index probe a product.
@@ -111,5 +123,5 @@ SELECT found.*
  CROSS JOIN LATERAL (
        SELECT id, source_id, product_id, sku, price, currency, attributes, metadata, image_url, created_at, updated_at
          FROM skus
-        WHERE project_id = :project_id AND product_id = n.key
+        WHERE project_id = :project_id AND product_id = n.key AND binned_at IS NULL
         ORDER BY created_at) AS found;

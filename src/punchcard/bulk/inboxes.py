@@ -1,0 +1,105 @@
+"""One portion of a lane that works off an inbox: rows are taken out in the transaction of what follows from them.
+
+The turn is committed first, with a start mark on it, so that a portion that stops its worker is known by the next
+one, which takes half. Only errors of the data are blamed on a row: the portion is halved until the row is alone, which
+is then set aside.
+"""
+
+import time
+from typing import Any
+
+from punchcard.bulk import claims
+from punchcard.bulk.claims import STOPS_ALONE_MAX, Starter
+from punchcard.bulk.jobs import Inbox
+from punchcard.bulk.lanes import SQL, LaneTurn
+from punchcard.bulk.portions import REASON_STOPPED_WORKERS, DataError, LaneLost, blaming_records, next_size
+from punchcard.db.database import Conn
+from punchcard.settings import Settings
+
+
+class InboxPortion:
+    """The next rows of an inbox, on the session that holds its lane; `look` is where the lane stands."""
+
+    def __init__(self, conn: Conn, turn: LaneTurn, look: Any, inbox: Inbox, settings: Settings) -> None:
+        self._conn, self._turn, self._look, self._inbox, self._settings = conn, turn, look, inbox, settings
+        self._lane = {"project_id": turn.project, "lane": turn.lane}
+        self._mark = ""
+        self._limit = 0
+        self._stops = 0
+
+    async def run(self, *, starter: Starter, number: int) -> bool:
+        """Work off the next rows. False when there were none. Raises `LaneLost`."""
+        look = self._look
+        stopped = look.started_by is not None and await claims.has_stopped(self._conn, look.started_by, starter)
+        wanted = look.portion_records or self._inbox.portion_rows
+        self._limit, self._stops = claims.next_start(
+            portion_records=wanted, stops_alone=look.stops_alone or 0, stopped=stopped
+        )
+        seqs = await self._inbox.waiting(self._conn, self._turn.project, floor=look.seq_floor or 0, limit=self._limit)
+        if not seqs:
+            return False
+        self._mark = starter.mark(number)
+        await self._take_turn(seqs)
+        if self._stops >= STOPS_ALONE_MAX:
+            await self._set_aside(seqs[0], REASON_STOPPED_WORKERS)
+            return True
+        while True:
+            try:
+                await self._work_off(seqs)
+            except DataError as error:
+                if len(seqs) > 1:
+                    seqs = seqs[: len(seqs) // 2]
+                    continue
+                await self._set_aside(seqs[0], error.reason)
+            return True
+
+    async def withdraw(self) -> None:
+        """Take the start mark back: the portion failed for a reason outside it, and the worker is well."""
+        if self._mark and not self._conn.broken:
+            parameters = {**self._lane, "started_by": self._mark, "portion_records": self._limit, "record_us": None}
+            await self._conn.execute(SQL.inbox_advance, parameters)
+
+    async def _take_turn(self, seqs: list[int]) -> None:
+        row = {
+            **self._lane,
+            "turn": self._look.turn or 0,
+            "record_us": self._look.record_us,
+            **claims.seq_floors(self._look, seqs, len(seqs)),
+            "started_by": self._mark,
+            # what the portion really takes: that is what may stop us, and is to be halved then
+            "portion_records": len(seqs),
+            "stops_alone": self._stops,
+        }
+        # in one round trip; the mark may be lost in a crash of PostgreSQL, as that of an action
+        async with self._conn.pipeline():
+            await self._conn.execute("BEGIN")
+            await self._conn.execute("SET LOCAL synchronous_commit = off")
+            await self._conn.execute(SQL.inbox_take_turn, row)
+            await self._conn.execute("COMMIT")
+
+    async def _work_off(self, seqs: list[int]) -> None:
+        began = time.perf_counter()
+        async with self._conn.transaction():
+            with blaming_records():
+                taken = await self._inbox.work_off(self._conn, self._turn.project, seqs)
+            if taken != len(seqs):
+                raise LaneLost("Another worker has worked off rows of this portion")
+            elapsed_ms = (time.perf_counter() - began) * 1000
+            # a portion that took all there was says little about what the next may take
+            most = max(2 * len(seqs), self._limit if len(seqs) < self._limit else 1)
+            await self._advance(next_size(len(seqs), elapsed_ms, self._settings, most=most), elapsed_ms / len(seqs))
+
+    async def _set_aside(self, seq: int, reason: str) -> None:
+        async with self._conn.transaction():
+            await self._inbox.set_aside(self._conn, self._turn.project, seq, reason)
+            await self._advance(max(1, self._limit), None)
+
+    async def _advance(self, portion_records: int, record_ms: float | None) -> None:
+        parameters = {
+            **self._lane,
+            "started_by": self._mark,
+            "portion_records": portion_records,
+            "record_us": None if record_ms is None else record_ms * 1000,
+        }
+        if await (await self._conn.execute(SQL.inbox_advance, parameters)).fetchone() is None:
+            raise LaneLost(f"Another worker serves the lane {self._turn.lane}")

@@ -1,0 +1,1 @@
+"""Custom events: what they are called and may carry, and tracking them."""
