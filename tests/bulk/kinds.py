@@ -15,6 +15,7 @@ from psycopg import sql
 from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome, Stretch
 from punchcard.db.database import Conn
 from punchcard.errors import RecordError
+from punchcard.events.reactions import Reactions
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS tried_records (
@@ -65,6 +66,18 @@ async def note(conn: Conn, project: str, done: Sequence[Record]) -> None:
     )
 
 
+async def happen(conn: Conn, found: Sequence[Record]) -> None:
+    """Let happen what the records say, in the transaction that is open."""
+    if total := sum(record.seconds for record in found):
+        await conn.execute("SELECT pg_sleep(%s)", [total])
+    for record in found:
+        if record.refused:
+            raise RecordError(record.refused)
+        if record.sqlstate:
+            raising = sql.SQL("DO $$ BEGIN RAISE EXCEPTION 'as asked' USING ERRCODE = {}; END $$")
+            await conn.execute(raising.format(record.sqlstate))
+
+
 class Tried:
     """A job that notes which records it processed, and in which portion."""
 
@@ -95,14 +108,7 @@ class Tried:
         self.tries.append(len(plan))
         if self.before_write:
             await self.before_write(plan)
-        if total := sum(record.seconds for record in plan):
-            await conn.execute("SELECT pg_sleep(%s)", [total])
-        for record in plan:
-            if record.refused:
-                raise RecordError(record.refused)
-            if record.sqlstate:
-                raising = sql.SQL("DO $$ BEGIN RAISE EXCEPTION 'as asked' USING ERRCODE = {}; END $$")
-                await conn.execute(raising.format(record.sqlstate))
+        await happen(conn, plan)
         await note(conn, project, [record for record in plan if not record.foreseen])
 
     def outcome(self, plan: list[Record]) -> Outcome:
@@ -165,3 +171,29 @@ class Counted:
         self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int], dry_run: bool
     ) -> dict[str, Any]:
         return {"done_count": done, "failed_count": failed, "failed": failures}
+
+
+class TriedInbox(Reactions):
+    """The outbox of events, with records instead of ids in it, and what the records say is what follows from them."""
+
+    portion_rows = 8
+
+    def __init__(self) -> None:
+        # how many rows each try to work off had
+        self.tries: list[int] = []
+        # awaited inside the portion's transaction, once the rows are taken out
+        self.before_write: Callable[[Sequence[Record]], Awaitable[None]] | None = None
+
+    async def work_off(self, conn: Conn, project: str, seqs: Sequence[int]) -> int:
+        """Take rows out and let happen what they say."""
+        taking = "DELETE FROM event_outbox WHERE project_id = %s AND seq = ANY(%s) RETURNING seq, event_id"
+        taken = sorted(await (await conn.execute(taking, [project, list(seqs)])).fetchall())
+        found = [msgspec.json.decode(row.event_id, type=Record) for row in taken]
+        self.tries.append(len(found))
+        if any(record.fatal for record in found):
+            os._exit(9)
+        if self.before_write:
+            await self.before_write(found)
+        await happen(conn, found)
+        await note(conn, project, found)
+        return len(taken)

@@ -19,8 +19,8 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from punchcard.bulk import async_actions, pauses
-from punchcard.bulk.jobs import Lane, StaleRead
-from punchcard.db.database import Conn, connect
+from punchcard.bulk.jobs import Lane
+from punchcard.db.database import Conn, StaleRead, connect
 from tests.bulk.crew import PORTION_RECORDS, Action, Crew, Host, Place
 from tests.bulk.kinds import Counted, Tried, encoded, records
 from tests.bulk.queue import Queue

@@ -1,5 +1,7 @@
 """`python -m tests.bulk.mortal_workers DSN PROJECT ACTION`: workers one after another until the action is done.
 
+With `outbox` for ACTION, until the outbox of events is empty.
+
 Prints how many of them died.
 """
 
@@ -9,7 +11,7 @@ import sys
 
 from punchcard.bulk.worker import Worker
 from punchcard.db.database import connect
-from tests.bulk.kinds import Tried
+from tests.bulk.kinds import Tried, TriedInbox
 from tests.bulk.queue import quick, until
 
 DEATHS_MAX = 60
@@ -18,10 +20,15 @@ DEATHS_MAX = 60
 async def work(dsn: str, project: str, action: str) -> None:
     stop = asyncio.Event()
     job = Tried()
-    worker = asyncio.create_task(Worker(dsn, {job.type: job}, quick(poll_ms=20)).run(stop))
+    worker = asyncio.create_task(Worker(dsn, {job.type: job}, quick(poll_ms=20), inboxes=[TriedInbox()]).run(stop))
     async with await connect(dsn, part="test") as conn:
 
         async def done() -> bool:
+            if action == "outbox":
+                query = "SELECT count(*) AS left FROM event_outbox WHERE project_id = %s"
+                row = await (await conn.execute(query, [project])).fetchone()
+                assert row is not None
+                return bool(row[0] == 0)
             query = "SELECT status FROM async_actions WHERE project_id = %s AND id = %s"
             row = await (await conn.execute(query, [project, action])).fetchone()
             assert row is not None

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec
 import msgspec
 
 from punchcard.bulk import async_actions, claims, lanes, signals
+from punchcard.bulk.jobs import Inbox
 from punchcard.bulk.worker import Worker
 from punchcard.db.database import Conn, connect
 from punchcard.projects import projects
@@ -51,6 +52,7 @@ class Queue:
         """The queue of a new project; what other tests left unfinished is gone."""
         async with await connect(dsn, part="test") as conn:
             await conn.execute("DELETE FROM async_actions WHERE finished_at IS NULL")
+            await conn.execute("DELETE FROM event_outbox")
             yield cls(dsn, conn, await projects.create_project(conn, "Test"))
 
     async def sibling(self) -> "Queue":
@@ -69,6 +71,15 @@ class Queue:
         """Accept requests, all at once."""
         async with self.conn.transaction():
             return [await self.schedule(job, given, conn=self.conn) for given in requests]
+
+    async def drop(self, given: Sequence[Record], *, conn: Conn | None = None) -> None:
+        """Put records into the outbox of events, for a lane that works off that."""
+        await (conn or self.conn).execute(
+            "INSERT INTO event_outbox (project_id, event_id, event_created_at, accepted_xid)"
+            " SELECT %s, u.body, now(), x.xid FROM (SELECT pg_current_xact_id() AS xid) AS x,"
+            " unnest(%s::text[]) WITH ORDINALITY AS u (body, no) ORDER BY u.no",
+            [self.project, [body.decode() for body in encoded(given)]],
+        )
 
     async def notify(self) -> None:
         await signals.notify(self.conn, signals.WORK)
@@ -106,9 +117,12 @@ class Queue:
         return [row.n for row in await self.rows(query, self.project, action)]
 
     @contextlib.asynccontextmanager
-    async def working(self, job: Any, settings: Settings | None = None) -> AsyncIterator[Worker]:
+    async def working(
+        self, job: Any = None, settings: Settings | None = None, *, inbox: Inbox | None = None
+    ) -> AsyncIterator[Worker]:
         """A worker in this process; it must end by itself, and leave no row behind."""
-        worker = Worker(self.dsn, {job.type: job}, settings or quick())
+        jobs = {} if job is None else {job.type: job}
+        worker = Worker(self.dsn, jobs, settings or quick(), inboxes=[] if inbox is None else [inbox])
         stop = asyncio.Event()
         task = asyncio.create_task(worker.run(stop))
         try:

@@ -32,8 +32,7 @@ async def blocks(conn: Conn, statement: bytes, parameters: dict[str, object]) ->
 
 @pytest.fixture
 def alone(workerless: str) -> str:
-    """A database of the test's own. In one where others emptied a table just before, the planner takes it for empty and
-    reads by any index, until autovacuum has counted its rows again: decision 7."""
+    """A database of the test's own, without the rows and statistics of others."""
     name = f"churn_{secrets.token_hex(4)}"
     with psycopg.connect(workerless, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -73,6 +72,8 @@ async def test_a_turn_reads_no_more_after_many_portions(alone: str, lane: Lane) 
             for number in range(PORTIONS):
                 await queue.schedule(job, records(1, f"{number}"))
                 await portion(number + 1)
+            # as autovacuum does: before it has, the planner may take the table for nearly empty (decision 7)
+            await queue.conn.execute("ANALYZE async_actions")
             after = await blocks(conn, lanes.SQL.lane_look, look)
             for number in range(PORTIONS, PORTIONS + 40):
                 if after <= before + BLOCKS_MAX / 2:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.deployment import Project
+from tests.deployment import Project, until
 
 
 def lanes(project: Project, action: str, *arguments: str) -> Any:
@@ -30,6 +30,15 @@ def test_a_paused_lane_accepts_and_waits(project: Project) -> None:
     (line,) = lanes(project, "list").splitlines()
     assert "under way 0  waiting 0  served 20" in line
     assert "paused" not in line
+
+
+def test_events_wait_in_a_paused_lane(project: Project) -> None:
+    lanes(project, "pause", "reactions")
+    project.call("POST", "/v1/orders", json={"status": "PAID"})
+    (line,) = lanes(project, "list").splitlines()
+    assert line.startswith("reactions     under way 0  waiting 2  served never  paused since 20")
+    lanes(project, "resume", "reactions")
+    until(lambda: "waiting 0" in lanes(project, "list"))
 
 
 def test_an_action_of_a_paused_lane_can_be_cancelled(project: Project) -> None:

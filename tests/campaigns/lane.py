@@ -17,12 +17,14 @@ from punchcard.campaigns.inheritance import Overrides
 from punchcard.campaigns.requests import CampaignIn, CampaignUpdate
 from punchcard.campaigns.spreading import VouchersUpdate
 from punchcard.db.database import Conn, connect
-from punchcard.vouchers import requests
+from punchcard.events.events import Cause, EventSource
+from punchcard.vouchers import changes
 from punchcard.vouchers.vouchers import Voucher
 from tests.bulk.queue import Queue, claimed, quick
 
 # far enough for those who add one voucher to share the campaign
 VOUCHERS_MAX = 20_000
+CAUSE = Cause(EventSource("API"), "test")
 Act = Callable[[], Awaitable[None]]
 
 
@@ -34,9 +36,11 @@ class CampaignLane:
         self.project = queue.project
         self._settings = quick(portion_ms=5000, portion_slow_ms=9000)
         self._portions = 0
-        # what happens after the next plan, before it is written; and when it is written, before it is committed
+        # what happens after the next plan, before it is written; when it is written, before it is committed; and after
+        # that, when the job has noted its end
         self.planned: Act | None = None
         self.written: Act | None = None
+        self.concluded: Act | None = None
         jobs = (VouchersGeneration(), VouchersUpdate(), VouchersDeletion())
         self._jobs: dict[str, Any] = {job.type: Interrupted(job, self) for job in jobs}
 
@@ -58,9 +62,7 @@ class CampaignLane:
         voucher = {"discount": {"type": "AMOUNT", "amount_off": 1}, "code_config": {"length": 12}}
         given = msgspec.convert({"name": name, "vouchers_count": count, "voucher": voucher, **fields}, CampaignIn)
         async with self._client.transaction():
-            made = await campaigns.create(
-                self._client, self.project, given, vouchers_max=VOUCHERS_MAX, request_id="test"
-            )
+            made = await campaigns.create(self._client, self.project, given, CAUSE, vouchers_max=VOUCHERS_MAX)
         return made.id
 
     async def add(self, campaign: str, count: int, code: str | None = None, *, conn: Conn | None = None) -> str:
@@ -68,19 +70,18 @@ class CampaignLane:
         client = conn or self._client
         async with client.transaction():
             added = await additions.add_to(
-                client, self.project, campaign, Asked(count, Overrides(), code),
-                vouchers_max=VOUCHERS_MAX, request_id="test",
-            )  # fmt: skip
+                client, self.project, campaign, Asked(count, Overrides(), code), CAUSE, vouchers_max=VOUCHERS_MAX
+            )
         return added.id if isinstance(added, Voucher) else added.async_action_id
 
     async def change(self, campaign: str, **fields: Any) -> None:
         given = msgspec.convert(fields, CampaignUpdate)
         async with self._client.transaction():
-            await campaigns.update(self._client, self.project, campaign, given, request_id="test")
+            await campaigns.update(self._client, self.project, campaign, given, CAUSE)
 
     async def delete(self, campaign: str, *, force: bool) -> str:
         async with self._client.transaction():
-            scheduled = await campaigns.remove(self._client, self.project, campaign, force=force, request_id="test")
+            scheduled = await campaigns.remove(self._client, self.project, campaign, CAUSE, force=force)
         return scheduled.async_action_id
 
     async def drop(self, campaign: str, *, force: bool) -> bool:
@@ -92,7 +93,7 @@ class CampaignLane:
             )
             found = await (await self._client.execute(query, [self.project, campaign])).fetchone()
             if found is not None:
-                await requests.remove(self._client, self.project, found.id, force=force)
+                await changes.remove(self._client, self.project, found.id, CAUSE, force=force)
         return found is not None
 
     async def cancel(self, action: str) -> None:
@@ -155,6 +156,7 @@ class Interrupted:
 
     async def conclude(self, *args: Any, **named: Any) -> None:
         await self._job.conclude(*args, **named)
+        await self._happen("concluded")
 
     async def skip(self, *args: Any) -> Any:
         return await self._job.skip(*args)

@@ -1,8 +1,12 @@
 """What becomes of a campaign whose jobs are cancelled: nothing that was asked for is out of reach."""
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
+from punchcard.bulk import pauses
+from punchcard.bulk.jobs import Lane
+from punchcard.db.database import Conn, connect
 from tests.campaigns.campaigns import changed, created, path_of, read, settled, vouchers_of
 from tests.deployment import Project
 
@@ -11,10 +15,15 @@ DATE = "2031-01-01T00:00:00Z"
 
 @contextlib.contextmanager
 def paused(project: Project) -> Iterator[None]:
-    """The lane of the long jobs takes no portion meanwhile."""
-    assert project.deployment.command("lanes", "pause", project.id, "round_robin").returncode == 0
+    """The lane of the long jobs takes no portion meanwhile; as with `punchcard lanes`, and sooner."""
+    asyncio.run(_with_lane(project, pauses.pause))
     yield
-    assert project.deployment.command("lanes", "resume", project.id, "round_robin").returncode == 0
+    asyncio.run(_with_lane(project, pauses.resume))
+
+
+async def _with_lane(project: Project, act: Callable[[Conn, str, Lane], Awaitable[bool]]) -> None:
+    async with await connect(project.deployment.dsn, part="test") as conn:
+        assert await act(conn, project.id, Lane.ROUND_ROBIN)
 
 
 def cancel(project: Project, action_id: str) -> None:

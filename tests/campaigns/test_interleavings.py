@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.campaigns.lane import CampaignLane
 __all__ = ["workerless"]
 EXAMPLES = int(os.environ.get("PUNCHCARD_MODEL_EXAMPLES", "15"))
 NAMES = ("a", "b")
+GENERATION_ENDS = {f"campaign.vouchers.generation.{end}" for end in ("completed", "failed")}
 
 
 class Campaign(Struct):
@@ -146,6 +148,7 @@ class Client:
             assert shown.vouchers_count == len(vouchers)
             assert shown.vouchers_generation_status in {"DONE", "FAILED"}
         await self._check_totals()
+        await self._check_events()
 
     async def _check_totals(self) -> None:
         query = (
@@ -164,6 +167,25 @@ class Client:
         for table in ("campaigns WHERE id", "campaign_jobs WHERE campaign_id"):
             query = f"SELECT count(*) FROM {table} = ANY(%s) AND project_id = %s"
             assert await self.lane.queue.value(query.encode(), gone, self.lane.project) == 0
+
+    async def _check_events(self) -> None:
+        """What happened is told once, and the sum of it is what there is."""
+        query = (
+            "SELECT type, campaign_id, async_action_id, (data ->> 'count')::int AS count"
+            " FROM events WHERE project_id = %s"
+        )
+        events = await self.lane.queue.rows(query, self.lane.project)
+        for campaign in self.all:
+            told = Counter(event.type for event in events if event.campaign_id == campaign.id)
+            assert (told["campaign.created"], told["campaign.deleted"]) == (1, campaign.deleted)
+            if not campaign.deleted:
+                ends = [event for event in events if event.campaign_id == campaign.id and event.type in GENERATION_ENDS]
+                made = sum(end.count for end in ends) + told["voucher.created"] - told["voucher.deleted"]
+                assert made == len([v for v in await self.lane.vouchers(campaign.id) if not v.binned])
+        query = "SELECT id FROM async_actions WHERE project_id = %s AND type = 'CAMPAIGN.VOUCHERS_GENERATE'"
+        generations = {row.id: 1 for row in await self.lane.queue.rows(query, self.lane.project)}
+        for kinds in ({"campaign.vouchers.generation.started"}, GENERATION_ENDS):
+            assert Counter(event.async_action_id for event in events if event.type in kinds) == generations
 
 
 REQUESTS = st.tuples(

@@ -42,7 +42,21 @@ SELECT c.id, c.name, c.binned_at IS NOT NULL AS binned, c.metadata->>'season' AS
          WHERE v.project_id = c.project_id AND v.campaign_id = c.id) AS seasons
   FROM campaigns AS c WHERE c.project_id = %s
 """
+# what the API did to orders by itself, and the events of it, by orders
+WRITTEN_ORDERS = """
+SELECT o.source_id, o.status,
+       (SELECT array_agg(e.type ORDER BY e.created_at, e.id) FROM events AS e
+         WHERE e.project_id = o.project_id AND e.object_id = o.id) AS events
+  FROM orders AS o WHERE o.project_id = %s AND starts_with(o.source_id, 'api-')
+"""
+WORKED_OFF = """
+SELECT coalesce(e.type, t.type) AS type, coalesce(e.logged, 0) AS logged, coalesce(t.total, 0) AS worked_off
+  FROM (SELECT type, count(*) AS logged FROM events WHERE project_id = %s GROUP BY type) AS e
+  FULL JOIN (SELECT type, total FROM event_totals WHERE project_id = %s) AS t ON t.type = e.type
+"""
 LEFT_OVER = {
+    "an event that nothing followed from": "SELECT count(*) FROM event_outbox WHERE project_id = %s",
+    "an event that was set aside": "SELECT count(*) FROM event_failures WHERE project_id = %s",
     "a job of a campaign without an end": "SELECT count(*) FROM campaign_jobs WHERE project_id = %s"
     " AND succeeded IS NULL",
     "a request to end an action": "SELECT count(*) FROM async_action_cancels WHERE project_id = %s",
@@ -75,6 +89,8 @@ class MixedShop:
         # campaigns by name, that were made as far as the answer says
         self._campaigns: list[str] = []
         self.actions: list[str] = []
+        # orders of the API by source id, with the statuses they were given as far as the answers say
+        self._orders: dict[str, list[str]] = {}
         self._numbers = itertools.count()
         self.failure: BaseException | None = None
         self.thread = threading.Thread(target=self._send_all)
@@ -83,7 +99,7 @@ class MixedShop:
         try:
             kinds = [
                 self._records, self._records, self._records, self._create, self._add, self._add, self._change,
-                self._delete, self._cancel, self._touch_vouchers,
+                self._delete, self._cancel, self._touch_vouchers, self._order, self._order, self._pay, self._pay,
             ]  # fmt: skip
             while len(self.sent) < REQUESTS_MIN or not self._killing_is_over.is_set():
                 self._rng.choice(kinds)()
@@ -124,6 +140,22 @@ class MixedShop:
             body = [{"source_id": name, "name": name, "metadata": {"by": no}} for name in names]
             answer = self._call("POST", f"/v1/{kind}/bulk/async", json=body)
         self.sent.append(Sent(kind, no, count, self._note(answer)))
+
+    def _order(self) -> None:
+        """A new order of a customer who has others; some of the customers are made by imports too."""
+        source_id = f"api-{next(self._numbers)}"
+        body = {
+            "source_id": source_id, "status": "CREATED", "amount": 5,
+            "customer": {"source_id": f"buyer {self._rng.randrange(4)}"},
+        }  # fmt: skip
+        if self._call("POST", "/v1/orders", json=body) is not None:
+            self._orders[source_id] = ["CREATED"]
+
+    def _pay(self) -> None:
+        if self._orders:
+            source_id, status = self._rng.choice(list(self._orders)), self._rng.choice(["PAID", "CANCELED"])
+            if self._call("PUT", f"/v1/orders/{source_id}", json={"status": status}) is not None:
+                self._orders[source_id].append(status)
 
     def _create(self) -> None:
         name = f"campaign {next(self._numbers)}"
@@ -180,6 +212,7 @@ class MixedShop:
         self._check_lanes(actions)
         self._check_records(conn, by_id)
         self._check_campaigns(conn, actions)
+        self._check_events(conn)
         for what, query in LEFT_OVER.items():
             assert conn.execute(query.encode(), [self.project.id]).fetchone() == (0,), f"{what} is left"
         for table, live in (
@@ -220,6 +253,25 @@ class MixedShop:
                 # what is written a second time is not created
                 assert action.created == action.records_done, action
 
+    def _check_events(self, conn: psycopg.Connection[Any]) -> None:
+        """Each order was created once and says so once; each change of its status has its event, and all were worked
+        off once."""
+        rows = {row.source_id: row for row in conn.execute(WRITTEN_ORDERS.encode(), [self.project.id]).fetchall()}
+        assert set(self._orders) <= set(rows), "what was answered is there"
+        for source_id, row in rows.items():
+            kinds = [kind.removeprefix("customer.order.") for kind in row.events]
+            assert kinds[0] == "created"
+            assert kinds.count("created") == 1, source_id
+            # a change is an update, and then what it came to
+            assert kinds[1::2] == ["updated"] * (len(kinds) // 2), source_id
+            came_to = [kind.upper() for kind in kinds[2::2]]
+            assert len(kinds) % 2 == 1, source_id
+            assert row.status == (came_to[-1] if came_to else "CREATED"), source_id
+            answered = changed(self._orders.get(source_id, ["CREATED"]))[1:]
+            assert is_part_of(answered, came_to), source_id
+        for row in conn.execute(WORKED_OFF.encode(), [self.project.id] * 2).fetchall():
+            assert row.logged == row.worked_off, row.type
+
     def _check_campaigns(self, conn: psycopg.Connection[Any], actions: list[Any]) -> None:
         """Each generation has made what it was asked for; updates and deletions have reached all vouchers."""
         campaigns = {row.id: row for row in conn.execute(CAMPAIGNS.encode(), [self.project.id]).fetchall()}
@@ -247,3 +299,14 @@ class MixedShop:
                 assert (campaign.binned, campaign.vouchers, campaign.binned_vouchers) == (True, made, made)
             else:
                 assert campaign.vouchers <= made
+
+
+def changed(statuses: list[str]) -> list[str]:
+    """Statuses without those that are the one before them."""
+    return [status for status, before in zip(statuses, [None, *statuses], strict=False) if status != before]
+
+
+def is_part_of(some: list[str], all_of_them: list[str]) -> bool:
+    """Whether some are among all, in their order; others, whose answers got lost, may lie between."""
+    rest = iter(all_of_them)
+    return all(one in rest for one in some)

@@ -1,4 +1,4 @@
-"""Imports, bulk updates, campaigns with their vouchers, and cancels, while processes are killed at random moments.
+"""Imports, bulk updates, orders by API, campaigns and cancels, while processes are killed at random moments.
 
 PUNCHCARD_CRASH_ROUNDS sets how many rounds, PUNCHCARD_CRASH_SEED the seed of the first; each prints its own.
 """
@@ -102,6 +102,7 @@ def test_mixed_jobs_survive(deployment: CrashDeployment, proxy: Proxy, seed: int
         until(lambda: not unfinished(conn), RECOVERY_SECONDS)
         for shop in shops:
             shop.use_lanes()
+        until(lambda: not conn.execute("SELECT 1 FROM event_outbox LIMIT 1").fetchall(), RECOVERY_SECONDS)
         for shop in shops:
             shop.check(conn)
             shop.project.close()

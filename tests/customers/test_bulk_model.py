@@ -33,7 +33,8 @@ FIELDS: dict[str, dict[str, Any]] = {
         "address": st.fixed_dictionaries({}, optional={"city": texts, "line_1": texts}),
     },
     "products": {
-        "name": texts, "price": st.integers(0, 3), "attributes": st.lists(texts, max_size=2), "image_url": texts,
+        "name": texts, "price": st.integers(0, 3), "attributes": st.lists(texts, max_size=2),
+        "image_url": st.sampled_from(["", "https://img.example/a.png", "https://img.example/b.jpg"]),
     },
 }  # fmt: skip
 SOURCE_IDS = st.sampled_from(["s1", "s2", "s3", "s4"])

@@ -7,6 +7,7 @@ from tests.house.source import imports_of, modules, part_of
 
 FOUNDATIONS = {"errors", "ids", "clock", "settings", "log", "secret_key"}
 RESOURCES = {
+    "custom_events",
     "customers",
     "products",
     "orders",
@@ -39,6 +40,9 @@ RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 # Inside the line of resources each edge is stated: who builds on whom.
 RESOURCE_EDGES = {
     ("campaigns", "vouchers"),
+    ("custom_events", "customers"),
+    ("custom_events", "metadata_schemas"),
+    ("custom_events", "segments"),
     ("customers", "metadata_schemas"),
     ("customers", "segments"),
     ("orders", "customers"),
@@ -62,6 +66,7 @@ LIBRARIES: dict[str, set[str]] = {
     "httpx": {"client", "webhooks", "cli"},
     "litestar": {"http", "app", "bulk", "events", "webhooks", "dashboard", *RESOURCES},
     "msgspec": set(RANK) - {"log"},
+    "multipart": {"http"},
     "psycopg": set(RANK) - FOUNDATIONS - {"client", "dashboard", "demo"},
     "psycopg_pool": {"db"},
     "rich": {"client"},

@@ -25,8 +25,9 @@ OVER_ALL_PROJECTS = {
     "lanes_with_work": "finds work across projects: an unlocked list of hints that may be lost or repeated",
     "lanes_round": "finds work across projects: an unlocked list of hints that may be lost or repeated",
     "retention_projects": "finds work across projects: an unlocked list of hints that may be lost or repeated",
+    "events_retention_projects": "finds work across projects: an unlocked list of hints that may be lost or repeated",
 }
-INDEXES_OF_HINTS = {"async_actions_arrivals"}
+INDEXES_OF_HINTS = {"async_actions_arrivals", "event_outbox_arrivals"}
 # Tables with a project_id that are global: they are looked up by a key that is unique across projects.
 GLOBAL_TABLES = {"projects", "api_keys"}
 # What an UPDATE or an ON CONFLICT of tenant data may compute in place: immutable for Citus, whatever the column.

@@ -89,7 +89,7 @@ def test_a_source_id_may_hold_any_character(project_18: Project, source_id: str)
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"])
 def test_a_method_that_a_path_does_not_have_is_a_405(project_18: Project, method: str) -> None:
-    answer = project_18.http.request(method, "/v1/orders")
+    answer = project_18.http.request(method, "/v1/skus/mug")
     body = refused(answer, 405, "method_not_allowed")
     assert body["message"] == "HTTP Method Not Allowed"
     assert answer.headers["allow"] == "GET, OPTIONS"

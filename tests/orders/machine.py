@@ -69,6 +69,21 @@ class ImportMachine(RuleBasedStateMachine):
             updates.append({**new, "id": orders[no % len(orders)]["id"], "source_id": None})
         self.import_all(updates)
 
+    @rule(seed=SEED, poison=st.booleans())
+    def create(self, seed: int, poison: bool) -> None:
+        """One order by a request of its own: the rules are the same, and the answer is what is stored."""
+        order = self.with_ids(Random(seed).order())
+        self.write_one("POST", "/v1/orders", Random(seed).poisoned(order) if poison else order)
+
+    @precondition(lambda self: self.model.rows["orders"])
+    @rule(no=st.integers(0, 50), seed=SEED, by_source=st.booleans())
+    def change(self, no: int, seed: int, by_source: bool) -> None:
+        """One order that exists, by a request of its own, with some of its fields."""
+        stored = self.model.rows["orders"][no % len(self.model.rows["orders"])]
+        new = self.with_ids(Random(seed).order())
+        key = stored["source_id"] if by_source and stored["source_id"] else stored["id"]
+        self.write_one("PUT", f"/v1/orders/{key}", new, stored=stored)
+
     @rule(seeds=SEEDS, poisoned=st.sets(st.integers(0, 11), min_size=1))
     def fail(self, seeds: list[int], poisoned: set[int]) -> None:
         """Orders of which some must fail, amid others that name the same rows."""
@@ -88,6 +103,15 @@ class ImportMachine(RuleBasedStateMachine):
         compare(self.project, self.model)
 
     # ---- what the rules do ----
+
+    def write_one(self, method: str, path: str, order: Row, *, stored: Row | None = None) -> None:
+        """Send an order that is to be created or updated; a refused one changes nothing."""
+        expected = self.model.write(copy.deepcopy(order), stored=stored)
+        answer = self.project.http.request(method, path, json=order)
+        assert answer.status_code == 200 if expected else 400 <= answer.status_code < 500, answer.text
+        compare(self.project, self.model)
+        if expected:
+            assert answer.json() == self.project.get(f"/v1/orders/{answer.json()['id']}")
 
     def new_project(self, deployment: Deployment) -> Project:
         return deployment.new_project()

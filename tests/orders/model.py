@@ -52,6 +52,19 @@ class Model:
             result["invalid_ordered_at"] += value is not None and ORDERED_AT[value] is None
         return result
 
+    def write(self, given: Row, *, stored: Row | None) -> bool:
+        """Create an order, or update the one that is `stored`; whether it went in."""
+        before = copy.deepcopy(self.rows)
+        try:
+            if stored is None:
+                self._order(given)
+            else:
+                self._order({**given, "id": stored["id"]}, clears=True)
+        except Refused:
+            self.rows = before
+            return False
+        return True
+
     def find(self, kind: str, **keys: Any) -> Row | None:
         """The row with that id or source id."""
         [(key, value)] = keys.items()
@@ -65,7 +78,7 @@ class Model:
 
     # ---- orders ----
 
-    def _order(self, given: Row) -> str:
+    def _order(self, given: Row, *, clears: bool = False) -> str:
         by_id, by_source = (
             self.find("orders", id=given.get("id")),
             self.find("orders", source_id=given.get("source_id")),
@@ -82,6 +95,8 @@ class Model:
             order |= {"customer": None, "referrer": None, "ordered_at": None, "sent": {}}
             self.rows["orders"].append(order)
         self._fields(order, given)
+        if clears and given.get("metadata"):
+            order["metadata"] = {key: value for key, value in order["metadata"].items() if value is not None}
         self._amounts(order, given)
         for person in (order["customer"],):
             if person is not None and self.revenue(person) > MAX:
