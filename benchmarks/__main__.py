@@ -15,7 +15,20 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks import campaigns, claims, fairness, flood, growth, history, imports, machine, queue, serving
+from benchmarks import (
+    campaigns,
+    claims,
+    fairness,
+    flood,
+    growth,
+    history,
+    imports,
+    machine,
+    ongoing,
+    queue,
+    reactions,
+    serving,
+)
 from benchmarks.stored import Stored
 from punchcard import log
 from punchcard import settings as configuration
@@ -161,6 +174,33 @@ def _fairness(settings: Settings) -> str:
         return _page("Fairness", what, _table(fairness.HEADING, rows), dsn)
 
 
+def _ongoing(_: Settings) -> str:
+    sizes = ongoing.Sizes()
+    with _deployment() as deployment:
+        figures = ongoing.measure(deployment, sizes)
+        what = (
+            f"`punchcard serve` with its default settings: new orders of 5 items of {sizes.customers:,} customers who"
+            f" exist, {sizes.seconds:.0f} s of load a turn; medians of {sizes.rounds} rounds, ratios round by round"
+            " (lowest to highest). The bare client commits the same rows, events and outbox included, and reads none."
+            f" Then 16 connections while {figures.imports} imports of {sizes.orders:,} orders of the same customers and"
+            " products ran one after the other."
+        )
+        rows = _table(ongoing.HEADING, ongoing.table(figures))
+        beside = _table(ongoing.BESIDE_HEADING, ongoing.beside_table(figures))
+        return _page("Orders one by one", what, [*rows, "", *beside], deployment.dsn)
+
+
+def _reactions(settings: Settings) -> str:
+    sizes = reactions.Sizes()
+    with _server(settings) as dsn:
+        figures = asyncio.run(reactions.measure(dsn, settings, sizes))
+        what = (
+            f"{sizes.events:,} events of one project wait in the outbox, {sizes.rounds} rounds, median (lowest to"
+            f" highest); then {sizes.single} single ones, from the commit of an event to the commit of what follows."
+        )
+        return _page("Reactions", what, _table(("what", "figure"), reactions.table(figures)), dsn)
+
+
 BENCHMARKS: dict[str, Callable[[Settings], str]] = {
     "imports": _imports,
     "growth": _growth,
@@ -170,6 +210,8 @@ BENCHMARKS: dict[str, Callable[[Settings], str]] = {
     "queue": _queue,
     "claims": _claims,
     "fairness": _fairness,
+    "ongoing": _ongoing,
+    "reactions": _reactions,
 }
 
 
