@@ -26,6 +26,8 @@ class InboxPortion:
         self._mark = ""
         self._limit = 0
         self._stops = 0
+        # whether it took all there was
+        self.emptied = False
 
     async def run(self, *, starter: Starter, number: int) -> bool:
         """Work off the next rows. False when there were none. Raises `LaneLost`."""
@@ -38,6 +40,7 @@ class InboxPortion:
         seqs = await self._inbox.waiting(self._conn, self._turn.project, floor=look.seq_floor or 0, limit=self._limit)
         if not seqs:
             return False
+        self.emptied = len(seqs) < self._limit
         self._mark = starter.mark(number)
         await self._take_turn(seqs)
         if self._stops >= STOPS_ALONE_MAX:

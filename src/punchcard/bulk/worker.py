@@ -37,6 +37,8 @@ SESSION_STATEMENT_S = 10.0
 # how long a worker that leaves tries to reach the database once more
 GOODBYE_S = 3.0
 PORTION_WORK_MEM_KB = 32 * 1024
+# How long rows may gather in an inbox that was empty a moment ago: a portion of one costs hardly less than one of many.
+GATHER_S = 0.025
 
 logger = log.get(__name__)
 
@@ -80,6 +82,8 @@ class Worker:
         # lanes whose last portion failed here, and the session's own trouble
         self._resting: dict[lanes.Place, Trouble] = {}
         self._session_trouble: Trouble | None = None
+        # lanes whose inbox we have just emptied, and until when we leave them alone (monotonic)
+        self._gathering: dict[lanes.Place, float] = {}
         self._woken = asyncio.Event()
         self._round = lanes.Round(self.id, silent_ms=settings.worker_silent_ms)
         self._done = signals.Debt(signals.DONE)
@@ -139,11 +143,13 @@ class Worker:
         self._resting = {
             place: trouble for place, trouble in self._resting.items() if place in waiting or trouble.until > now
         }
+        self._gathering = {place: until for place, until in self._gathering.items() if until > now}
 
     async def _serve(self, conn: Conn, turn: lanes.LaneTurn) -> bool:
         """Run a portion of the lane. False when it has none for us; true also when others make progress there."""
         trouble = self._resting.get(turn.place)
-        if trouble is not None and trouble.until > time.monotonic():
+        now = time.monotonic()
+        if (trouble is not None and trouble.until > now) or self._gathering.get(turn.place, now) > now:
             return False
         async with (
             deadline(conn, self._settings.worker_statement_ms / 1000 + PORTION_LINK_MARGIN_S),
@@ -191,6 +197,8 @@ class Worker:
             await portion.withdraw()
         else:
             self._resting.pop(turn.place, None)
+            if portion.emptied:
+                self._gathering[turn.place] = time.monotonic() + GATHER_S
         self._round.has_served = True
         return True
 
@@ -259,7 +267,8 @@ class Worker:
             timeout_s = self._session_trouble.backoff_s
         else:
             now = time.monotonic()
-            pauses = [trouble.until - now for trouble in self._resting.values() if trouble.until > now]
+            ends = [*self._gathering.values(), *(trouble.until for trouble in self._resting.values())]
+            pauses = [end - now for end in ends if end > now]
             timeout_s = min([self._settings.poll_ms / 1000, *pauses])
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), timeout_s)
