@@ -125,3 +125,19 @@ def test_errors_are_the_client_s_exceptions(client: Any) -> None:
     client.configuration.api_key["X-App-Token"] = "wrong"
     with pytest.raises(voucherify.exceptions.UnauthorizedException):
         voucherify.OrdersApi(client).list_orders()
+
+
+def test_an_order_through_its_life(client: Any) -> None:
+    orders, people = voucherify.OrdersApi(client), voucherify.CustomersApi(client)
+    body = {"source_id": "o/1", "customer": {"source_id": "ann"}, "items": [{"price": 900, "quantity": 2}]}
+    made = orders.create_order(orders_create_request_body=voucherify.OrdersCreateRequestBody.from_dict(body))
+    assert (made.source_id, made.status, made.amount, made.customer_id is None) == ("o/1", "CREATED", 1800, False)
+    # which sends null for all that it is not given
+    change = voucherify.OrdersUpdateRequestBody.from_dict({"status": "PAID", "metadata": {"till": 3}})
+    paid = orders.update_order("o/1", orders_update_request_body=change)
+    assert (paid.id, paid.source_id, paid.status, paid.amount) == (made.id, "o/1", "PAID", 1800)
+    assert paid.metadata == {"till": 3}
+    assert orders.get_order(made.id).to_dict() == paid.to_dict()
+    assert people.get_customer("ann").summary.orders.total_amount == 1800
+    with pytest.raises(voucherify.exceptions.NotFoundException):
+        orders.update_order("nowhere", orders_update_request_body=change)
