@@ -22,7 +22,6 @@ from punchcard.orders.lookups import Named, date_of
 from punchcard.orders.orders import OrderIn
 from punchcard.orders.planning import OrderRow, Planner
 from punchcard.products.catalogue import ProductRow, SkuRow, metadata_text
-from punchcard.segments import inbox
 
 SQL = statements.beside(__file__)
 
@@ -211,9 +210,3 @@ async def write(
 
 def _columns(order: OrderRow) -> dict[str, Any]:
     return msgspec.structs.asdict(order) | {"items": None if order.items is None else Raw(order.items)}
-
-
-async def write_all(conn: Conn, project: str, planned: Planned, changes: storage.Changes) -> None:
-    """Write what an order changes, the catalogue too. What is there is locked, by the transaction that is open."""
-    await storage.write(conn, project, changes, planned.planner, slot=row_totals.drawn_slot())
-    await inbox.append(conn, project, changes.concerned, cause="orders.write")

@@ -143,7 +143,7 @@ async def write(conn: Conn, project: str, changes: Changes, planner: Planner, *,
     # before the new ones, which may take a source id that a changed one gives up
     await _update(conn, project, timed(changes.orders_changed, later))
     await _insert(conn, project, changes.orders_new)
-    await read_last_orders(conn, project, unsettled)
+    await _read_last_orders(conn, project, unsettled)
     stored = planner.stored_customers
     changed = [person for person in changes.customers_known if person.differs(stored[person.id])]
     await customers.update(conn, project, timed(changed, later))
@@ -239,8 +239,7 @@ def _age(order: OrderRow) -> Any:
     return (order.ordered_at or order.created_at, order.created_at)
 
 
-async def read_last_orders(conn: Conn, project: str, people: Sequence[CustomerRow]) -> None:
-    """Set the last orders of customers from the table."""
+async def _read_last_orders(conn: Conn, project: str, people: Sequence[CustomerRow]) -> None:
     if people:
         by_id = {customer.id: customer for customer in people}
         parameters = {"project_id": project, "customer_ids": list(by_id)}

@@ -13,6 +13,7 @@ from litestar import Request, Response, post, put
 
 from punchcard.customers import events as customer_events
 from punchcard.customers.customers import shown
+from punchcard.db import row_totals
 from punchcard.db.database import Conn, Database, StaleRead
 from punchcard.errors import InvalidPayload, NotFound
 from punchcard.events import events
@@ -24,6 +25,7 @@ from punchcard.orders import imports, orders, placed_at, single, storage
 from punchcard.orders.orders import SQL, Order, OrderIn, OrderNew, OrderUpdate
 from punchcard.orders.single import Planned
 from punchcard.products import events as product_events
+from punchcard.segments import inbox
 
 # what the interactive page offers to send
 EXAMPLE = {
@@ -98,7 +100,8 @@ async def _write_held(
     else:
         raise StaleRead
     if not changes.is_empty:
-        await single.write_all(conn, project, planned, changes)
+        await storage.write(conn, project, changes, planned.planner, slot=row_totals.drawn_slot())
+        await inbox.append(conn, project, changes.concerned, cause="orders.write")
         happened = await _upserts(conn, project, changes)
         await events.record(conn, project, cause, [*happened, *_of_order(planned)])
     return _shown(planned)
