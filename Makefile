@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+# more than there are cores: most tests wait for a server of theirs much of the time
+TEST_PROCESSES ?= 3
 SOURCES := requirements/run.txt requirements/dev.txt pyproject.toml
 
 .DEFAULT_GOAL := help
@@ -31,7 +33,7 @@ check: $(STAMP) ## format, lint, types, house rules
 	@$(VENV)/bin/python -m pytest -q tests/house
 
 test: check ## set-up, then all checks and tests
-	@$(VENV)/bin/python -m pytest -q --ignore tests/house --durations 15
+	@$(VENV)/bin/python -m pytest -q --ignore tests/house --durations 15 -n $(TEST_PROCESSES) --dist worksteal
 
 test-crash: $(STAMP) ## the crash tests at length
 	@PUNCHCARD_CRASH_ROUNDS=$${PUNCHCARD_CRASH_ROUNDS:-40} $(VENV)/bin/python -m pytest -q -m crash --timeout 7200

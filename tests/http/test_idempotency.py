@@ -4,7 +4,6 @@ import random
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -121,7 +120,7 @@ def test_a_refused_request_stores_nothing(project: Project) -> None:
 # ---- the header ----
 
 
-@pytest.mark.parametrize("key", ["x", "x" * 255, "!~ a", str(uuid.uuid4())])
+@pytest.mark.parametrize("key", ["x", "x" * 255, "!~ a", "54c2ef9f-0930-4d50-8034-ae41f7f4352f"])
 def test_keys_that_are_taken(project_18: Project, key: str) -> None:
     first = accepted(sent(project_18, key), replayed=False)
     assert accepted(sent(project_18, key), replayed=True) == first

@@ -1,10 +1,13 @@
-"""Schemas as an operator defines them: with the command."""
+"""Schemas as an operator defines them: with the command, or in its stead."""
 
+import asyncio
 import subprocess
 from typing import Any
 
 import msgspec
 
+from punchcard.db.database import connect
+from punchcard.metadata_schemas import definitions, metadata_schemas
 from tests.deployment import Project
 
 
@@ -20,11 +23,21 @@ def applied(project: Project, document: Any) -> subprocess.CompletedProcess[str]
     return done
 
 
-def define(project: Project, document: Any) -> str:
+def told(project: Project, document: Any) -> str:
     """Apply a document that must go in; what the command says."""
     done = applied(project, document)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def define(project: Project, document: Any) -> None:
+    """Apply a document that must go in, as the command does, which takes a second longer."""
+    asyncio.run(_define(project, definitions.read_file(msgspec.json.encode(document))))
+
+
+async def _define(project: Project, given: list[definitions.Given]) -> None:
+    async with await connect(project.deployment.dsn, part="test") as conn, conn.transaction():
+        await metadata_schemas.apply(conn, project.id, given)
 
 
 def refusal(project: Project, document: Any) -> str:

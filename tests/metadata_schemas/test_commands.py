@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.deployment import Project, until
-from tests.metadata_schemas.defining import applied, command, define, refusal, schema
+from tests.metadata_schemas.defining import applied, command, refusal, schema, told
 from tests.orders.stored import session
 
 
@@ -30,12 +30,12 @@ def test_what_show_prints_can_be_applied(project: Project) -> None:
         schema("Pay", tax="number"),
         schema("customer"),
     ]
-    assert define(project, document) == "created   order\ncreated   Pay\ncreated   customer\n"
+    assert told(project, document) == "created   order\ncreated   Pay\ncreated   customer\n"
     first = shown(project)
-    assert define(project, first) == "unchanged Pay\nunchanged customer\nunchanged order\n"
+    assert told(project, first) == "unchanged Pay\nunchanged customer\nunchanged order\n"
     assert shown(project) == first == project.get("/v1/metadata-schemas")
     other = project.deployment.new_project()
-    define(other, first)
+    told(other, first)
     kept = ("related_object", "properties", "allow_defined_only")
     copied = [{name: one[name] for name in kept} for one in shown(other)["schemas"]]
     assert copied == [{name: one[name] for name in kept} for one in first["schemas"]]
@@ -43,9 +43,9 @@ def test_what_show_prints_can_be_applied(project: Project) -> None:
 
 
 def test_a_definition_replaces_its_namesake_and_others_stay(project: Project) -> None:
-    define(project, schema("order", allow_defined_only=True, a={"type": "string", "eq": ["x"]}, b="number"))
+    told(project, schema("order", allow_defined_only=True, a={"type": "string", "eq": ["x"]}, b="number"))
     before = project.get("/v1/metadata-schemas/order")
-    assert define(project, schema("order", a={"type": "string", "optional": False}, c="date")) == "updated   order\n"
+    assert told(project, schema("order", a={"type": "string", "optional": False}, c="date")) == "updated   order\n"
     after = project.get("/v1/metadata-schemas/order")
     plain = {"array": False, "optional": True, "objectType": None}
     assert after["properties"] == {
@@ -57,9 +57,9 @@ def test_a_definition_replaces_its_namesake_and_others_stay(project: Project) ->
     assert (after["id"], after["created_at"]) == (before["id"], before["created_at"])
     assert before["updated_at"] is None
     assert after["updated_at"] > after["created_at"]
-    define(project, {**schema("order"), "allow_defined_only": None})
+    told(project, {**schema("order"), "allow_defined_only": None})
     assert project.get("/v1/metadata-schemas/order") == after
-    define(project, schema("order", allow_defined_only=False))
+    told(project, schema("order", allow_defined_only=False))
     assert project.get("/v1/metadata-schemas/order")["allow_defined_only"] is False
 
 
@@ -80,8 +80,8 @@ def test_what_is_refused_is_said_in_one_line(project_18: Project) -> None:
 
 
 def test_the_type_of_a_definition_stays(project_18: Project) -> None:
-    define(project_18, schema("order", a="string"))
-    define(project_18, schema("order", a={"type": "string", "deleted": True}))
+    told(project_18, schema("order", a="string"))
+    told(project_18, schema("order", a={"type": "string", "deleted": True}))
     before = project_18.get("/v1/metadata-schemas")
     said = refusal(project_18, [schema("customer", b="string"), schema("order", a="number")])
     assert said == "Property .[1].properties.a.type cannot be changed from string to number"
@@ -90,9 +90,9 @@ def test_the_type_of_a_definition_stays(project_18: Project) -> None:
 
 def test_a_hundred_definitions_and_no_more(project_18: Project) -> None:
     hundred: dict[str, Any] = {f"key {no}": "string" for no in range(100)}
-    define(project_18, [schema("order", **hundred), schema("Nested", **hundred)])
+    told(project_18, [schema("order", **hundred), schema("Nested", **hundred)])
     removed: dict[str, Any] = {"key 7": {"type": "string", "deleted": True}}
-    define(project_18, schema("order", **removed))
+    told(project_18, schema("order", **removed))
     for name in ("order", "Nested"):
         assert refusal(project_18, schema(name, more="string")) == (
             "Property .properties must have at most 100 definitions, removed ones included:"
@@ -111,7 +111,7 @@ def test_a_project_that_does_not_exist(project_18: Project) -> None:
 @pytest.mark.parametrize("first", ["order", "customer"])
 def test_two_at_once_both_count(project: Project, first: str) -> None:
     """Two apply at the same time: the second waits and merges into what the first has defined."""
-    define(project, schema("order", old="string"))
+    told(project, schema("order", old="string"))
     blocked = "SELECT count(*) AS n FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
     with session(project.deployment) as watch:
         with session(project.deployment) as ours, ours.transaction():
