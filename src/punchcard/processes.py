@@ -22,11 +22,9 @@ from pathlib import Path
 
 import msgspec
 import psycopg
-from granian.constants import Interfaces
-from granian.server.embed import Server
 from psycopg import pq
 
-from punchcard import app, log, secret_key
+from punchcard import log, secret_key
 from punchcard.db import embedded, migrate
 from punchcard.db.database import Conn, connect, conninfo, refuse_pooling_proxy
 from punchcard.db.embedded.refusals import acting_on
@@ -72,6 +70,12 @@ class DatabaseUnreachable(PunchcardError):
 
 async def run_api(settings: Settings, dsn: str) -> None:
     """Serve the API until SIGTERM or SIGINT; requests in hand are answered first, those that wait at once."""
+    # here, because it takes most of a second, and the supervisor and most commands have no use for it
+    from granian.constants import Interfaces  # noqa: PLC0415
+    from granian.server.embed import Server  # noqa: PLC0415
+
+    from punchcard import app  # noqa: PLC0415
+
     stop = _stop_event()
     if not await _database_ready(dsn, stop):
         return
@@ -101,6 +105,8 @@ async def run_api(settings: Settings, dsn: str) -> None:
 
 async def run_worker(settings: Settings, dsn: str) -> None:
     """Work until SIGTERM or SIGINT; the portion in hand is ended first."""
+    from punchcard import app  # noqa: PLC0415 - as above
+
     stop = _stop_event()
     if await _database_ready(dsn, stop):
         guard = asyncio.create_task(_end_when_hung())

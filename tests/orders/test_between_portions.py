@@ -14,7 +14,7 @@ from punchcard.bulk.portions import LaneLost
 from punchcard.db.database import Conn
 from punchcard.orders.imports import OrdersImport, Plan
 from punchcard.orders.redating import OrdersRedating
-from punchcard.projects import projects
+from punchcard.projects import changes
 from tests.bulk.queue import in_loop
 from tests.deployment import Project
 from tests.orders.portions import Importer, bare, product
@@ -127,7 +127,7 @@ async def test_another_key_for_dates_between_portions(workerless: str) -> None:
         for _ in range(3):
             await importer.portion()
         async with queue.conn.transaction():
-            await projects.update_project(queue.conn, queue.project, ordered_at_key="bought", request_id="test")
+            await changes.update_project(queue.conn, queue.project, ordered_at_key="bought", request_id="test")
         await importer.rest()
         importer.job = OrdersRedating()
         await importer.rest()

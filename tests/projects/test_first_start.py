@@ -11,7 +11,7 @@ import pytest
 from punchcard.db import migrate
 from punchcard.db.database import connect
 from punchcard.db.embedded import DataDirectoryUnusable, EmbeddedServer
-from punchcard.http.authentication import token_hash
+from punchcard.http.tokens import token_hash
 from punchcard.projects import projects
 from punchcard.projects.projects import CredentialsMissing, ProjectMissing
 from tests.deployment import open_directory

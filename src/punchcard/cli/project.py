@@ -94,10 +94,12 @@ def projects_update(
     """
     if name is None and timezone is None and ordered_at_key is None:
         raise click.UsageError("name what is to change: --name, --timezone or --ordered-at-key")
+    from punchcard.projects import changes  # noqa: PLC0415 - brings in the queue, which no other command here needs
+
     dsn = dsn_of(settings_of(config, arguments, part="cli"))
     updated = in_transaction(
         dsn,
-        lambda conn: projects.update_project(
+        lambda conn: changes.update_project(
             conn,
             project_id,
             name=name,

@@ -16,20 +16,16 @@ import msgspec
 from msgspec import Struct
 
 from punchcard import ids
-from punchcard.bulk import async_actions
 from punchcard.db import statements
 from punchcard.db.database import Conn
 from punchcard.db.embedded.refusals import acting_on
 from punchcard.errors import PunchcardError
-from punchcard.http.authentication import token_hash
-from punchcard.orders import redating
-from punchcard.orders.redating import OrdersRedating
+from punchcard.http.tokens import token_hash
 
 SQL = statements.beside(__file__)
 
 CREDENTIALS_FILE = "credentials.json"
 NAME_LENGTH_MAX = 255
-KEY_LENGTH_MAX = 255
 FIRST_PROJECT_NAME = "First project"
 BOOTSTRAP_LOCK_KEY = 0x626F6F74  # "boot"
 
@@ -59,13 +55,6 @@ class Project(Struct, frozen=True):
     ordered_at_key: str
     case_sensitive_codes: bool
     created_at: datetime
-
-
-class Updated(Struct, frozen=True):
-    """A project after a change, and the async action that redates its orders, if that is needed."""
-
-    project: Project
-    redating_action_id: str | None
 
 
 class KeyPair(Struct, frozen=True):
@@ -113,53 +102,18 @@ async def list_projects(conn: Conn) -> list[Project]:
 
 async def get_project(conn: Conn, project_id: str) -> Project:
     """One project. Raises `ProjectMissing`."""
-    return _found(await (await conn.execute(SQL.project_show, {"project_id": project_id})).fetchone(), project_id)
+    return found(await (await conn.execute(SQL.project_show, {"project_id": project_id})).fetchone(), project_id)
 
 
-def _found(row: Any, project_id: str) -> Project:
+def found(row: Any, project_id: str) -> Project:
+    """The project of a row. Raises `ProjectMissing` without one."""
     if row is None:
         raise ProjectMissing(f"No project has the id {project_id}")
     return Project(**row._asdict())
 
 
-async def update_project(
-    conn: Conn,
-    project_id: str,
-    *,
-    name: str | None = None,
-    timezone: str | None = None,
-    ordered_at_key: str | None = None,
-    request_id: str,
-) -> Updated:
-    """Change what is given. Another key or zone has all stored orders redated, behind the imports that wait already.
-
-    Raises `ProjectMissing`, `SettingInvalid`.
-    """
-    row = await (await conn.execute(SQL.project_lock, {"project_id": project_id})).fetchone()
-    before = _found(row, project_id)
-    after = msgspec.structs.replace(
-        before,
-        name=before.name if name is None else _checked_text(name, "name", NAME_LENGTH_MAX),
-        timezone=before.timezone if timezone is None else await _known_zone(conn, timezone),
-        ordered_at_key=before.ordered_at_key
-        if ordered_at_key is None
-        else _checked_text(ordered_at_key, "ordered_at_key", KEY_LENGTH_MAX),
-    )
-    if after == before:
-        return Updated(before, None)
-    columns = {"name": after.name, "timezone": after.timezone, "ordered_at_key": after.ordered_at_key}
-    await conn.execute(SQL.project_update, {"project_id": project_id, **columns})
-    if (after.timezone, after.ordered_at_key) == (before.timezone, before.ordered_at_key):
-        return Updated(after, None)
-    rows_estimate = await redating.rows_estimate(conn, project_id)
-    action_id = await async_actions.schedule_walk(
-        conn, project_id, OrdersRedating(), rows_estimate=rows_estimate, request_id=request_id
-    )
-    return Updated(after, action_id)
-
-
-def _checked_text(text: str, what: str, length_max: int) -> str:
-    """A text that can be stored and says something."""
+def checked_text(text: str, what: str, length_max: int) -> str:
+    """A text that can be stored and says something. Raises `SettingInvalid`."""
     if not text.strip():
         raise SettingInvalid(f"A project's {what} cannot be empty")
     if len(text) > length_max:
@@ -169,15 +123,6 @@ def _checked_text(text: str, what: str, length_max: int) -> str:
     if "\x00" in text or not text.isprintable():
         raise SettingInvalid(f"A project's {what} cannot have control characters")
     return text
-
-
-async def _known_zone(conn: Conn, name: str) -> str:
-    """The zone as PostgreSQL writes it. Raises `SettingInvalid`."""
-    _checked_text(name, "timezone", NAME_LENGTH_MAX)
-    row = await (await conn.execute(SQL.timezone_named, {"name": name})).fetchone()
-    if row is None:
-        raise SettingInvalid(f"PostgreSQL knows no time zone {name!r}; one is written like Europe/Warsaw, or UTC")
-    return str(row.name)
 
 
 async def create_key(conn: Conn, project_id: str, *, name: str) -> KeyPair:
