@@ -79,9 +79,10 @@ SELECT :project_id, u.id, u.total_amount, u.total_count, u.last_id, u.last_amoun
 SELECT id, source_id, name, description, email, phone, birthdate, birthday, address, metadata, created_at, updated_at,
        orders_total_amount, orders_total_count, orders_last_amount, orders_last_date
   FROM customers
- WHERE project_id = :project_id AND (id = :id OR source_id = :id)
- ORDER BY id = :id DESC
- LIMIT 1;
+ WHERE project_id = :project_id
+   AND id = coalesce(
+       (SELECT id FROM customers WHERE project_id = :project_id AND id = :id),
+       (SELECT id FROM customers WHERE project_id = :project_id AND source_id = :id));
 
 -- name: customers_list
 -- What a list of customers shows. Conditions, order and limit are put around it: see http.pages.

@@ -372,9 +372,9 @@ CREATE TABLE products (
     CONSTRAINT products_pkey PRIMARY KEY (project_id, id),
     CONSTRAINT products_price_check CHECK ((price >= 0))
 ) WITH (fillfactor=85);
-CREATE UNIQUE INDEX products_created ON products USING btree (project_id, created_at) WHERE (binned_at IS NULL);
+CREATE UNIQUE INDEX products_created ON products USING btree (project_id, created_at);
 CREATE UNIQUE INDEX products_source ON products USING btree (project_id, source_id);
-CREATE INDEX products_updated ON products USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at) WHERE (binned_at IS NULL);
+CREATE INDEX products_updated ON products USING btree (project_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
 
 CREATE TABLE projects (
     id text NOT NULL,
@@ -420,10 +420,10 @@ CREATE TABLE skus (
     CONSTRAINT skus_pkey PRIMARY KEY (project_id, id),
     CONSTRAINT skus_price_check CHECK ((price >= 0))
 ) WITH (fillfactor=85);
-CREATE UNIQUE INDEX skus_created ON skus USING btree (project_id, created_at) WHERE (binned_at IS NULL);
+CREATE UNIQUE INDEX skus_created ON skus USING btree (project_id, created_at);
 CREATE INDEX skus_product ON skus USING btree (project_id, product_id, created_at) INCLUDE (binned_at);
 CREATE UNIQUE INDEX skus_source ON skus USING btree (project_id, source_id);
-CREATE INDEX skus_updated ON skus USING btree (project_id, product_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at) WHERE (binned_at IS NULL);
+CREATE INDEX skus_updated ON skus USING btree (project_id, product_id, COALESCE(updated_at, created_at), created_at) INCLUDE (updated_at);
 
 CREATE TABLE vouchers (
     project_id text NOT NULL STATISTICS 0,

@@ -12,6 +12,7 @@ SELECT created_at, id FROM events
 -- name: activity_customer
 -- The id of a customer by id or source id; the id wins.
 SELECT id FROM customers
- WHERE project_id = :project_id AND (id = :id OR source_id = :id)
- ORDER BY id = :id DESC
- LIMIT 1;
+ WHERE project_id = :project_id
+   AND id = coalesce(
+       (SELECT id FROM customers WHERE project_id = :project_id AND id = :id),
+       (SELECT id FROM customers WHERE project_id = :project_id AND source_id = :id));

@@ -72,9 +72,9 @@ SELECT c.customer_id, o.id, o.total_amount, o.placed_at
 SELECT greatest(clock_timestamp(),
                 (SELECT max(coalesce(updated_at, created_at)) FROM customers WHERE project_id = :project_id)
                     + interval '1 microsecond',
-                (SELECT max(coalesce(updated_at, created_at)) FROM products
-                  WHERE project_id = :project_id AND binned_at IS NULL) + interval '1 microsecond',
-                (SELECT max(created_at) FROM skus WHERE project_id = :project_id AND binned_at IS NULL)
+                (SELECT max(coalesce(updated_at, created_at)) FROM products WHERE project_id = :project_id)
+                    + interval '1 microsecond',
+                (SELECT max(created_at) FROM skus WHERE project_id = :project_id)
                     + interval '1 microsecond',
                 (SELECT max(coalesce(updated_at, created_at)) FROM orders WHERE project_id = :project_id)
                     + interval '1 microsecond') AS now;
@@ -95,9 +95,10 @@ SELECT CASE WHEN u.value BETWEEN '0001-01-03' AND '9999-12-29' THEN u.value AT T
 SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
        items_discount_amount, items, metadata, ordered_at, created_at, updated_at
   FROM orders
- WHERE project_id = :project_id AND (id = :id OR source_id = :id)
- ORDER BY id = :id DESC
- LIMIT 1;
+ WHERE project_id = :project_id
+   AND id = coalesce(
+       (SELECT id FROM orders WHERE project_id = :project_id AND id = :id),
+       (SELECT id FROM orders WHERE project_id = :project_id AND source_id = :id));
 
 -- name: orders_list
 -- What a list of orders shows. Conditions, order and limit are put around it: see http.pages.

@@ -1,9 +1,9 @@
 -- name: catalogue_clock
 -- The first moment that writes of products or SKUs may use. See write_clock.
 SELECT greatest(clock_timestamp(),
-                (SELECT max(coalesce(updated_at, created_at)) FROM products
-                  WHERE project_id = :project_id AND binned_at IS NULL) + interval '1 microsecond',
-                (SELECT max(created_at) FROM skus WHERE project_id = :project_id AND binned_at IS NULL)
+                (SELECT max(coalesce(updated_at, created_at)) FROM products WHERE project_id = :project_id)
+                    + interval '1 microsecond',
+                (SELECT max(created_at) FROM skus WHERE project_id = :project_id)
                     + interval '1 microsecond') AS now;
 
 -- name: products_resolve
@@ -92,17 +92,19 @@ SELECT :project_id, u.id, '', u.sku, u.price, u.metadata, u.now, u.now
 -- One product by id or source id; the id wins.
 SELECT id, source_id, name, price, attributes, metadata, image_url, created_at, updated_at
   FROM products
- WHERE project_id = :project_id AND (id = :id OR source_id = :id) AND binned_at IS NULL
- ORDER BY id = :id DESC
- LIMIT 1;
+ WHERE project_id = :project_id
+   AND id = coalesce(
+       (SELECT id FROM products WHERE project_id = :project_id AND id = :id AND binned_at IS NULL),
+       (SELECT id FROM products WHERE project_id = :project_id AND source_id = :id AND binned_at IS NULL));
 
 -- name: sku_get
 -- One SKU by id or source id; the id wins.
 SELECT id, source_id, product_id, sku, price, currency, attributes, metadata, image_url, created_at, updated_at
   FROM skus
- WHERE project_id = :project_id AND (id = :id OR source_id = :id) AND binned_at IS NULL
- ORDER BY id = :id DESC
- LIMIT 1;
+ WHERE project_id = :project_id
+   AND id = coalesce(
+       (SELECT id FROM skus WHERE project_id = :project_id AND id = :id AND binned_at IS NULL),
+       (SELECT id FROM skus WHERE project_id = :project_id AND source_id = :id AND binned_at IS NULL));
 
 -- name: products_list
 -- What a list of products shows. Conditions, order and limit are put around it: see http.pages.

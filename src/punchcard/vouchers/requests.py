@@ -14,7 +14,7 @@ from punchcard.db.database import Conn
 from punchcard.errors import ApiError, InvalidPayload, NotFound
 from punchcard.events import events
 from punchcard.events.events import Cause
-from punchcard.http import idempotency, objects
+from punchcard.http import answers, idempotency, objects
 from punchcard.http.bodies import BodyBudget
 from punchcard.http.shapes import Identifier
 from punchcard.metadata_schemas import metadata_schemas
@@ -226,7 +226,13 @@ _PATHS_TO_COME = frozenset({"import", "importCSV", "qualification"})
 _new = msgspec.json.Decoder(VoucherIn)
 
 
-@post("/v1/vouchers", status_code=200, operation_id="generate-random-code", tags=["Vouchers"])
+@post(
+    "/v1/vouchers",
+    status_code=200,
+    operation_id="generate-random-code",
+    tags=["Vouchers"],
+    responses=answers.NAMED_NOT_FOUND,
+)
 async def post_voucher(
     request: Request,  # type: ignore[type-arg]
     project: str,

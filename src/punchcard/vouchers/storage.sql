@@ -15,13 +15,14 @@ SELECT found.code_key
        SELECT code_key FROM vouchers WHERE project_id = :project_id AND code_key = n.key LIMIT 1) AS found;
 
 -- name: vouchers_resolve
--- The vouchers that a batch names by code, without those in the bin. See customers_resolve.
-SELECT found.*
+-- The vouchers that a batch names by code, without those in the bin. See customers_resolve, and voucher_get.
+SELECT found.id, found.code, found.code_key, found.campaign_id, found.metadata, found.version
   FROM unnest(:code_keys::text[]) AS n (key)
  CROSS JOIN LATERAL (
-       SELECT id, code, code_key, campaign_id, metadata::text, xmin::text AS version
-         FROM vouchers WHERE project_id = :project_id AND code_key = n.key AND binned_at IS NULL
-        LIMIT 1) AS found;
+       SELECT id, code, code_key, campaign_id, metadata::text, xmin::text AS version, binned_at
+         FROM vouchers WHERE project_id = :project_id AND code_key = n.key
+        LIMIT 1) AS found
+ WHERE found.binned_at IS NULL;
 
 -- name: vouchers_lock
 -- See customers_lock.

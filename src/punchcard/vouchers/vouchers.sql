@@ -1,16 +1,22 @@
 -- name: voucher_get
--- One voucher by id or code, with its campaign's name; the id wins. What is in the bin answers nobody.
+-- One voucher by id or code, with its campaign's name; the id wins, and no code looks like one. What is in the bin
+-- answers nobody. LIMIT keeps the condition on the bin outside: before there are statistics, the planner would rather
+-- walk an index of all that are not in it.
 SELECT v.id, v.code, v.campaign_id, v.type, v.discount, v.gift, v.loyalty_card, v.category, v.start_date,
        v.expiration_date, v.validity_timeframe, v.validity_day_of_week, v.validity_hours, v.active, v.additional_info,
        v.metadata, v.is_referral_code, v.redemption_quantity, v.redeemed_quantity, v.redeemed_amount,
        v.published_count, v.holder_id, v.created_at, v.updated_at,
        (SELECT c.name FROM campaigns AS c WHERE c.project_id = :project_id AND c.id = v.campaign_id) AS campaign
-  FROM vouchers AS v
- WHERE v.project_id = :project_id AND v.binned_at IS NULL
-   AND (v.id = :id OR v.code_key = (SELECT CASE WHEN p.case_sensitive_codes THEN :code ELSE :code_lower END
-                                      FROM projects AS p WHERE p.id = :project_id))
- ORDER BY v.id = :id DESC
- LIMIT 1;
+  FROM (SELECT * FROM vouchers
+         WHERE project_id = :project_id
+           AND id = coalesce(
+               (SELECT id FROM vouchers WHERE project_id = :project_id AND id = :id),
+               (SELECT id FROM vouchers
+                 WHERE project_id = :project_id
+                   AND code_key = (SELECT CASE WHEN p.case_sensitive_codes THEN :code ELSE :code_lower END
+                                     FROM projects AS p WHERE p.id = :project_id)))
+         LIMIT 1) AS v
+ WHERE v.binned_at IS NULL;
 
 -- name: vouchers_list
 -- What a list of vouchers shows. Conditions, order and limit are put around it: see http.pages.
@@ -23,12 +29,12 @@ SELECT v.id, v.code, v.code_key, v.campaign_id, v.type, v.discount, v.gift, v.lo
  WHERE v.project_id = :project_id AND v.binned_at IS NULL;
 
 -- name: voucher_lock
--- Lock a voucher that was found, and read what a change of it depends on. No row if it is gone meanwhile.
+-- Lock a voucher that was found, and read what a change of it depends on. No row if it is gone meanwhile. LIMIT as in
+-- voucher_get.
 SELECT v.id, v.type, v.discount, v.category, v.start_date, v.expiration_date, v.validity_timeframe,
        v.validity_day_of_week, v.validity_hours, v.active, v.additional_info, v.metadata, v.campaign_id
-  FROM vouchers AS v
- WHERE v.project_id = :project_id AND v.id = :id AND v.binned_at IS NULL
-   FOR NO KEY UPDATE;
+  FROM (SELECT * FROM vouchers WHERE project_id = :project_id AND id = :id LIMIT 1 FOR NO KEY UPDATE) AS v
+ WHERE v.binned_at IS NULL;
 
 -- name: voucher_update!
 UPDATE vouchers

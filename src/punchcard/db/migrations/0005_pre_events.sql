@@ -107,19 +107,9 @@ ALTER TABLE customer_deletions ALTER COLUMN project_id SET STATISTICS 0;
 
 -- The bin of the catalogue: what is in it answers nobody, and still has its id and its source id. Lists pass over it.
 ALTER TABLE products ADD COLUMN binned_at timestamptz;
-DROP INDEX products_created;
-DROP INDEX products_updated;
-CREATE UNIQUE INDEX products_created ON products (project_id, created_at) WHERE binned_at IS NULL;
-CREATE INDEX products_updated ON products (project_id, (coalesce(updated_at, created_at)), created_at)
-    INCLUDE (updated_at) WHERE binned_at IS NULL;
 ALTER TABLE skus ADD COLUMN binned_at timestamptz;
-DROP INDEX skus_created;
 DROP INDEX skus_product;
-DROP INDEX skus_updated;
-CREATE UNIQUE INDEX skus_created ON skus (project_id, created_at) WHERE binned_at IS NULL;
 CREATE INDEX skus_product ON skus (project_id, product_id, created_at) INCLUDE (binned_at);
-CREATE INDEX skus_updated ON skus (project_id, product_id, (coalesce(updated_at, created_at)), created_at)
-    INCLUDE (updated_at) WHERE binned_at IS NULL;
 
 -- The custom events of a project: their names, and what their metadata may be. See metadata_schemas.
 CREATE TABLE custom_event_schemas (
