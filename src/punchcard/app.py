@@ -33,7 +33,7 @@ from punchcard.db.database import Database
 from punchcard.events import activity, partitions
 from punchcard.events.reactions import Reactions
 from punchcard.http import answers, openapi
-from punchcard.http.authentication import authenticated_project
+from punchcard.http.authentication import KeyPairs, authenticated_project
 from punchcard.http.bodies import BodyBudget, drained, return_freed_bodies
 from punchcard.http.forms import FORM_TYPE
 from punchcard.metadata_schemas import metadata_schemas
@@ -86,11 +86,11 @@ ROUTES = [
     *openapi.ROUTES,
 ]
 # bodies that handlers read themselves, for the description
-_CSV_FILE = openapi.Body(csv_imports.Upload, {"file": "name,source_id\nMug,mug\n"}, media_type=FORM_TYPE)
+_csv_file = functools.partial(openapi.Body, csv_imports.Upload, media_type=FORM_TYPE)
 BODIES = {
-    "import-and-update-customers-using-csv": _CSV_FILE,
-    "import-products-using-csv": _CSV_FILE,
-    "import-SKUs-using-csv": _CSV_FILE,
+    "import-and-update-customers-using-csv": _csv_file(customers_csv.EXAMPLE),
+    "import-products-using-csv": _csv_file(products_csv.PRODUCTS_EXAMPLE),
+    "import-SKUs-using-csv": _csv_file(products_csv.SKUS_EXAMPLE),
     "import-orders": openapi.Body(list[OrderIn], imports.EXAMPLE),
     "create-order": openapi.Body(OrderNew, writing.EXAMPLE, required=False),
     "update-order": openapi.Body(OrderUpdate, writing.UPDATE_EXAMPLE),
@@ -179,6 +179,7 @@ def build_api(settings: Settings, dsn: str, stop: asyncio.Event) -> ASGIApp:
             {
                 "settings": settings,
                 "database": database,
+                "key_pairs": KeyPairs(database),
                 "body_budget": BodyBudget(
                     body_bytes_max=settings.body_bytes_max, in_flight_bytes_max=settings.bodies_in_flight_bytes_max
                 ),

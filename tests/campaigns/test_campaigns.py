@@ -346,4 +346,4 @@ def test_bodies_that_may_be_empty(project_18: Project) -> None:
     assert sent("vouchers").json()["object"] == "voucher"
     assert sent("vouchers", "MINE").json()["code"] == "MINE"
     assert (sent("enable").json(), sent("disable").json()) == ({}, {})
-    assert project_18.http.put(path_of("Spring"), content=b"", headers=headers).status_code == 200
+    assert project_18.http.put(path_of("Spring"), content=b"", headers=headers).status_code == 400

@@ -12,6 +12,7 @@ from tests.bulk import csv_uploads
 from tests.customers.test_deletion import order, strays, totals, waiting
 from tests.customers.updating import finished, report
 from tests.customers.writing import deleted, newest, post, put
+from tests.db.tenants import rows_of
 from tests.deployment import Deployment, Project, until
 from tests.events.log import events_of
 from tests.orders.stored import rows, session
@@ -38,18 +39,10 @@ def forms(value: str) -> list[str]:
 def found_in(project: Project, values: list[str]) -> set[tuple[str, str]]:
     """Which values are in which tables, in any row of the project and in any of its columns."""
     found = set()
-    with session(project.deployment) as conn:
-        tables = conn.execute(
-            """SELECT c.relname AS name FROM pg_class AS c
-                 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'project_id'
-                WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"""
-        ).fetchall()
-        assert {"customers", "events", "async_action_failures"} <= {table["name"] for table in tables}
-        for table in tables:
-            # a backslash is doubled where a row is shown as text
-            query = f"SELECT replace(t::text, '\\\\', '\\') AS text FROM {table['name']} AS t WHERE project_id = %s"
-            shown = "\n".join(row["text"] for row in conn.execute(query.encode(), [project.id]))
-            found |= {(table["name"], value) for value in values if any(form in shown for form in forms(value))}
+    for table, lines in rows_of(project).items():
+        # a backslash is doubled where a row is shown as text
+        shown = "\n".join(lines).replace("\\\\", "\\")
+        found |= {(table, value) for value in values if any(form in shown for form in forms(value))}
     return found
 
 

@@ -161,10 +161,13 @@ def test_a_body_that_is_no_object_is_refused(project_18: Project, body: bytes) -
     assert refused["key"] == "invalid_payload"
 
 
-def test_an_empty_body_is_an_empty_object(project_18: Project) -> None:
+def test_who_is_created_may_be_nobody_in_particular_and_a_change_has_to_be_said(project_18: Project) -> None:
     headers = {"content-type": "application/json"}
     made = project_18.call("POST", "/v1/customers", content=b"", headers=headers)
-    assert project_18.call("PUT", f"/v1/customers/{made['id']}", content=b"", headers=headers) == made
+    path = f"/v1/customers/{made['id']}"
+    assert project_18.call("PUT", path, content=b"{}", headers=headers) == made
+    refusal = project_18.call("PUT", path, content=b" ", headers=headers, expect=400)
+    assert refusal["details"] == "Payload is empty: send a JSON object"
 
 
 def test_metadata_is_held_to_the_schema(project_18: Project) -> None:

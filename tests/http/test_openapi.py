@@ -25,6 +25,12 @@ OPERATIONS = {
     ("get", "/healthz"), ("get", "/readyz"),
 }  # fmt: skip
 
+# whose query or body names objects that have to be there
+NAMING_OTHERS = {
+    ("post", "/v1/orders"), ("get", "/v1/customers"), ("post", "/v1/customers"), ("post", "/v1/products"),
+    ("post", "/v1/campaigns"), ("post", "/v1/vouchers"), ("post", "/v1/events"),
+}  # fmt: skip
+
 
 @pytest.fixture
 def description(project_18: Project) -> Any:
@@ -78,12 +84,12 @@ def test_every_operation_is_described(description: Any) -> None:
 
 
 def test_every_error_is_the_error_object(description: Any) -> None:
-    for _, path, operation in operations(description):
+    for method, path, operation in operations(description):
         if not path.startswith("/v1/"):
             continue
         errors = {status: answer for status, answer in operation["responses"].items() if not status.startswith("2")}
         assert errors.keys() >= {"400", "401", "405", "406"}
-        assert ("404" in errors) == ("{" in path)
+        assert "404" in errors or ("{" not in path and (method, path) not in NAMING_OTHERS)
         assert ({"413", "415", "429"} <= errors.keys()) == ("requestBody" in operation)
         for status, answer in errors.items():
             name = "PayloadTooLargeError" if status == "413" else "Error"

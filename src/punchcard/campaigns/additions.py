@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 from msgspec import Struct
 from psycopg import Rollback
@@ -128,6 +129,7 @@ _addition = msgspec.json.Decoder(AdditionIn)
     status_code=200,
     operation_id="add-vouchers-to-campaign",
     tags=["Campaigns"],
+    responses={202: ResponseSpec(Scheduled, generate_examples=False, description="They are made by an async action.")},
 )
 async def post_vouchers(
     request: Request,  # type: ignore[type-arg]
@@ -178,7 +180,7 @@ async def _added(
         if (answer := await once.repeated()) is not None:
             answer.status_code = status
             return answer
-        given = objects.read(body, _addition)
+        given = objects.read(body, _addition, empty_allowed=True)
     chosen = given.code if code is None else code
     if chosen is not None:
         vouchers.checked_code(chosen)

@@ -20,7 +20,7 @@ from punchcard.db import statements
 from punchcard.db.database import Conn, Database
 from punchcard.errors import ApiError, NotFound
 from punchcard.events.events import Cause, of_request
-from punchcard.http import idempotency, objects
+from punchcard.http import answers, idempotency, objects
 from punchcard.http.bodies import BodyBudget
 from punchcard.http.shapes import or_unset
 from punchcard.vouchers.codes import CodeConfig
@@ -260,7 +260,13 @@ _new = msgspec.json.Decoder(CampaignIn)
 _change = msgspec.json.Decoder(CampaignUpdate)
 
 
-@post("/v1/campaigns", status_code=200, operation_id="create-campaign", tags=["Campaigns"])
+@post(
+    "/v1/campaigns",
+    status_code=200,
+    operation_id="create-campaign",
+    tags=["Campaigns"],
+    responses=answers.NAMED_NOT_FOUND,
+)
 async def post_campaign(
     request: Request,  # type: ignore[type-arg]
     project: str,

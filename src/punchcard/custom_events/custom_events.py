@@ -17,7 +17,7 @@ from punchcard.db import statements
 from punchcard.db.database import Conn, StaleRead
 from punchcard.events import events
 from punchcard.events.events import Cause, Event
-from punchcard.http import idempotency, objects, shapes
+from punchcard.http import answers, idempotency, objects, shapes
 from punchcard.http.bodies import BodyBudget
 from punchcard.metadata_schemas import validation
 from punchcard.segments import inbox
@@ -133,7 +133,13 @@ async def track(conn: Conn, project: str, cause: Cause, given: CustomEventIn) ->
 _new = msgspec.json.Decoder(CustomEventIn)
 
 
-@post("/v1/events", status_code=200, operation_id="track-custom-event", tags=["Events"])
+@post(
+    "/v1/events",
+    status_code=200,
+    operation_id="track-custom-event",
+    tags=["Events"],
+    responses=answers.NAMED_NOT_FOUND,
+)
 async def post_event(
     request: Request,  # type: ignore[type-arg]
     project: str,

@@ -24,6 +24,7 @@ from punchcard.metadata_schemas import metadata_schemas
 from punchcard.metadata_schemas.validation import Schemas
 
 CAUSE = "customers.import_csv"
+EXAMPLE = {"file": "name,source_id,email,city,lang\nAnn,ann,ann@example.com,London,en\n"}
 
 _OF_ADDRESS = ("line_1", "line_2", "postal_code", "city", "state", "country")
 _PLAIN = ("id", "source_id", "name", "email", "phone", "birthdate", "description")

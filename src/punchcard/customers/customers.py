@@ -14,7 +14,7 @@ from psycopg import sql
 from punchcard.db import row_totals, statements
 from punchcard.db.database import JSONB, Conn, Database, jsonb, lock_as_read
 from punchcard.errors import InvalidQuery, NotFound
-from punchcard.http import lists, pages
+from punchcard.http import answers, lists, pages
 from punchcard.http.lists import Dates, DatesGiven
 from punchcard.http.shapes import Identifier, or_unset, same_json
 
@@ -422,7 +422,13 @@ def shown(row: Any) -> Customer:
 # ---- handlers ----------------------------------------------------------------------------------
 
 
-@get("/v1/customers", operation_id="list-customers", tags=["Customers"], dependencies={"dates": Provide(lists.dates)})
+@get(
+    "/v1/customers",
+    operation_id="list-customers",
+    tags=["Customers"],
+    dependencies={"dates": Provide(lists.dates)},
+    responses=answers.NAMED_NOT_FOUND,
+)
 async def get_customers(
     request: Request,  # type: ignore[type-arg]
     project: str,

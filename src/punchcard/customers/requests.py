@@ -22,7 +22,7 @@ from punchcard.db.database import Conn, Database, StaleRead
 from punchcard.errors import NotFound, RecordMissing
 from punchcard.events import events as event_log
 from punchcard.events.events import Cause
-from punchcard.http import idempotency, objects, shapes
+from punchcard.http import answers, idempotency, objects, shapes
 from punchcard.http.bodies import BodyBudget
 from punchcard.metadata_schemas import metadata_schemas
 from punchcard.segments import inbox
@@ -145,7 +145,13 @@ _new = msgspec.json.Decoder(CustomerIn)
 _changes = msgspec.json.Decoder(CustomerAttributes)
 
 
-@post("/v1/customers", status_code=200, operation_id="create-customer", tags=["Customers"])
+@post(
+    "/v1/customers",
+    status_code=200,
+    operation_id="create-customer",
+    tags=["Customers"],
+    responses=answers.NAMED_NOT_FOUND,
+)
 async def post_customer(
     request: Request,  # type: ignore[type-arg]
     project: str,
@@ -162,7 +168,7 @@ async def post_customer(
         once = await idempotency.once(request, project, key, body)
         if (repeated := await once.repeated()) is not None:
             return repeated
-        given = objects.read(body, _new)
+        given = objects.read(body, _new, empty_allowed=True)
     shapes.check_metadata(given.metadata, ".metadata")
     cause = event_log.of_request(request)
 

@@ -10,6 +10,7 @@ from litestar import MediaType, Request, Response
 from litestar.datastructures import Headers
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import UNSET, Struct, UnsetType
 from psycopg import errors as pg
@@ -44,6 +45,10 @@ class Error(Struct, omit_defaults=True):
     resource_id: str | UnsetType = UNSET
     resource_type: str | UnsetType = UNSET
     error: ErrorMessage | UnsetType = UNSET
+
+
+# of operations whose query or body names other objects; that a path may name none goes without saying
+NAMED_NOT_FOUND = {404: ResponseSpec(Error, generate_examples=False, description="Nothing has an id that is named.")}
 
 
 class PayloadTooLargeError(Struct, omit_defaults=True):
@@ -131,8 +136,12 @@ def segmented(app: ASGIApp) -> ASGIApp:
     return middleware
 
 
-def prepare(request: Request) -> None:  # type: ignore[type-arg]
+def prepare(request: Request) -> Response[None] | None:  # type: ignore[type-arg]
     """What every request to a route passes before its handler. Raises `NotAcceptable`, `NotFound`."""
+    if request.method == "OPTIONS":
+        # the framework's own answer knows only the methods that the path had when its first handler came
+        methods = request.app.route_handler_method_map[request.scope["path_template"]]
+        return Response(None, status_code=204, headers={"allow": ", ".join(sorted(methods))})
     accept = Headers.from_scope(request.scope).get("accept", "").lower()
     if accept and not any(kind in accept for kind in _ACCEPTABLE) and request.scope["path"].startswith(API_PREFIX):
         raise NotAcceptable("Answers are application/json")
@@ -141,6 +150,7 @@ def prepare(request: Request) -> None:  # type: ignore[type-arg]
         parameters[name] = parameters[name].replace(_SLASH_IN_SEGMENT, "/")
         if "\x00" in parameters[name]:  # PostgreSQL could not even be asked
             raise NotFound(name.removesuffix("_id"), parameters[name])
+    return None
 
 
 def answer_api_error(request: Request, error: ApiError) -> Response[Any]:  # type: ignore[type-arg]

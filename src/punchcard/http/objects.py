@@ -13,14 +13,18 @@ OBJECT_BYTES_MAX = 1024 * 1024
 ObjectT = TypeVar("ObjectT")
 
 
-def read(body: bytes, decoder: "msgspec.json.Decoder[ObjectT]") -> ObjectT:
-    """The object in `body`; an empty body is an empty object. Integral floats are integers.
+def read(body: bytes, decoder: "msgspec.json.Decoder[ObjectT]", *, empty_allowed: bool = False) -> ObjectT:
+    """The object in `body`; where `empty_allowed`, no body at all is an empty object. Integral floats are integers.
 
     Metadata still has to be looked at: `shapes.check_metadata`. Raises `InvalidPayload` with the path.
     """
     if len(body) > OBJECT_BYTES_MAX:
         raise InvalidPayload(f"Payload must have at most {OBJECT_BYTES_MAX} bytes")
-    body = body.strip() or b"{}"
+    body = body.strip()
+    if not body:
+        if not empty_allowed:
+            raise InvalidPayload("Payload is empty: send a JSON object")
+        body = b"{}"
     if shapes.is_nested_too_deeply(body):
         raise InvalidPayload(f"Payload is nested deeper than {shapes.NESTING_MAX} levels")
     try:

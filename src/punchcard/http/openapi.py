@@ -103,7 +103,7 @@ def document(handlers: Sequence[Any], bodies: Mapping[str, Body], *, public_url:
         dependencies={"project": Provide(authenticated_project)},
         openapi_config=_config(public_url=public_url),
     )
-    description = described.openapi_schema.to_schema()
+    description: dict[str, Any] = _with_any_of(described.openapi_schema.to_schema())
     (_, _, *body_schemas), components = msgspec.json.schema_components(
         [Error, PayloadTooLargeError, *(body.type for body in bodies.values())],
         ref_template="#/components/schemas/{name}",
@@ -124,6 +124,16 @@ def document(handlers: Sequence[Any], bodies: Mapping[str, Body], *, public_url:
     return description
 
 
+def _with_any_of(part: Any) -> Any:
+    """The description with `anyOf` for each `oneOf`, which says that a value must not fit two of the schemas.
+
+    The framework writes `oneOf` for every union, also for the one of anything and null.
+    """
+    if isinstance(part, dict):
+        return {"anyOf" if name == "oneOf" else name: _with_any_of(value) for name, value in part.items()}
+    return [_with_any_of(value) for value in part] if isinstance(part, list) else part
+
+
 def _describe(operation: dict[str, Any]) -> None:
     """The first line of the handler's docstring is the summary, the rest the description."""
     summary, _, description = operation.pop("description").partition("\n")
@@ -134,12 +144,13 @@ def _describe(operation: dict[str, Any]) -> None:
 
 def _describe_errors(operation: dict[str, Any], path: str) -> None:
     if path.startswith(API_PREFIX):
-        for status in [code for code in operation["responses"] if not code.startswith("2")]:
+        declared = [status for status in operation["responses"] if not status.startswith("2")]
+        for status in declared:
             del operation["responses"][status]
         for status, description in ERROR_STATUSES.items():
             if status in _BODY_STATUSES and "requestBody" not in operation:
                 continue
-            if status == "404" and "{" not in path:
+            if status == "404" and "{" not in path and status not in declared:
                 continue
             if status == "409" and not _has_parameter(operation, "Idempotency-Key"):
                 continue

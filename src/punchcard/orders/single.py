@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from punchcard.customers.customers import CustomerRow
 from punchcard.db import row_totals, statements
 from punchcard.db.database import Conn
+from punchcard.errors import NotFound
 from punchcard.events import events
 from punchcard.events.events import Cause, Event
 from punchcard.metadata_schemas import metadata_schemas
@@ -92,9 +93,12 @@ class Planned(Struct):
         return self.planner.stored_orders.get(self.order.id)
 
 
-async def plan(conn: Conn, project: str, given: OrderIn) -> Planned:
-    """Read what an order names, and apply it. Raises `RecordError`."""
-    parameters = {"project_id": project, "named": _names(given)}
+async def plan(conn: Conn, project: str, given: OrderIn, *, key: str | None = None) -> Planned:
+    """Read what an order names, and apply it: to the order that has `key` as its id or source id, if that is given.
+
+    Raises `RecordError`, and `NotFound` if no order has the key.
+    """
+    parameters = {"project_id": project, "named": _names(given, key)}
     row = await (await conn.execute(SQL.order_reading, parameters)).fetchone()
     assert row is not None
     planner, items = Planner(), dict[str, Raw]()
@@ -102,6 +106,8 @@ async def plan(conn: Conn, project: str, given: OrderIn) -> Planned:
     for stored in orders:
         if bytes(stored.items) != b"null":
             items[stored.id] = stored.items
+    if key is not None:
+        given = msgspec.structs.replace(given, id=_id_of(orders, key))
     planner.learn(
         customers=_found(_customers, row.customers),
         products=map(_product, _found(_products, row.products)),
@@ -122,9 +128,20 @@ def _found(decoder: "msgspec.json.Decoder[list[Any]]", column: Raw | None) -> li
     return list({row.id: row for row in rows}.values())
 
 
-def _names(given: OrderIn) -> str:
+def _id_of(orders: Sequence[_StoredOrder], key: str) -> str:
+    """Whose id it is, else whose source id. Raises `NotFound`."""
+    found = [order for order in orders if order.id == key] or [order for order in orders if order.source_id == key]
+    if not found:
+        raise NotFound("order", key)
+    return found[0].id
+
+
+def _names(given: OrderIn, key: str | None) -> str:
     named = Named()
     named.add(given)
+    if key is not None:
+        named.order_ids.add(key)
+        named.order_sources.add(key)
     catalogue = named.catalogue
     document = {
         "order_ids": named.order_ids,

@@ -15,10 +15,10 @@ from punchcard.customers import events as customer_events
 from punchcard.customers.customers import shown
 from punchcard.db import row_totals
 from punchcard.db.database import Conn, Database, StaleRead
-from punchcard.errors import InvalidPayload, NotFound
+from punchcard.errors import InvalidPayload
 from punchcard.events import events
 from punchcard.events.events import Cause, Event
-from punchcard.http import idempotency, objects
+from punchcard.http import answers, idempotency, objects
 from punchcard.http.bodies import BodyBudget
 from punchcard.orders import events as order_events
 from punchcard.orders import imports, orders, placed_at, single, storage
@@ -53,11 +53,7 @@ async def create(conn: Conn, project: str, given: OrderNew, cause: Cause) -> Ord
 
 async def update(conn: Conn, project: str, order_id: str, given: OrderUpdate, cause: Cause) -> Order:
     """Change an order by id or source id. Atomic by itself. Raises `NotFound`, `RecordError`, `StaleRead`."""
-    key = {"project_id": project, "id": order_id}
-    row = await (await conn.execute(SQL.order_get, key)).fetchone()
-    if row is None:
-        raise NotFound("order", order_id)
-    return await _write(conn, project, msgspec.structs.replace(given, id=row.id), cause, created_at=None)
+    return await _write(conn, project, given, cause, key=order_id)
 
 
 def moment_of_creation(text: str | None) -> datetime | None:
@@ -73,10 +69,18 @@ def moment_of_creation(text: str | None) -> datetime | None:
     return moment
 
 
-async def _write(conn: Conn, project: str, given: OrderIn, cause: Cause, *, created_at: datetime | None) -> Order:
+async def _write(
+    conn: Conn,
+    project: str,
+    given: OrderIn,
+    cause: Cause,
+    *,
+    created_at: datetime | None = None,
+    key: str | None = None,
+) -> Order:
     """Write an order by one statement, if nobody else writes the same rows just now; else by a transaction that holds
     them, as one that changes the catalogue."""
-    planned, changes = await _planned(conn, project, given, created_at)
+    planned, changes = await _planned(conn, project, given, created_at, key)
     if changes.is_empty:
         return _shown(planned)
     if single.date_all(planned, changes) and not changes.has_catalogue:
@@ -84,16 +88,23 @@ async def _write(conn: Conn, project: str, given: OrderIn, cause: Cause, *, crea
         if await single.write(conn, project, planned, changes, cause, happened):
             return _shown(planned)
     async with conn.transaction():
-        return await _write_held(conn, project, given, cause, created_at=created_at, changes=changes)
+        return await _write_held(conn, project, given, cause, created_at=created_at, key=key, changes=changes)
 
 
 async def _write_held(
-    conn: Conn, project: str, given: OrderIn, cause: Cause, *, created_at: datetime | None, changes: storage.Changes
+    conn: Conn,
+    project: str,
+    given: OrderIn,
+    cause: Cause,
+    *,
+    created_at: datetime | None,
+    key: str | None,
+    changes: storage.Changes,
 ) -> Order:
     """Write an order with all rows held that it changes: `changes`, as far as is known. Raises `StaleRead`."""
     await storage.lock(conn, project, changes)
     for _ in range(PLANS_MAX):
-        planned, changes = await _planned(conn, project, given, created_at)
+        planned, changes = await _planned(conn, project, given, created_at, key)
         if await storage.lock(conn, project, changes):
             break
         # what the plan would have changed is locked all the same: nobody overtakes the next one
@@ -108,9 +119,9 @@ async def _write_held(
 
 
 async def _planned(
-    conn: Conn, project: str, given: OrderIn, created_at: datetime | None
+    conn: Conn, project: str, given: OrderIn, created_at: datetime | None, key: str | None
 ) -> tuple[Planned, storage.Changes]:
-    planned = await single.plan(conn, project, given)
+    planned = await single.plan(conn, project, given, key=key)
     if created_at is not None and planned.stored is None:
         planned.order.created_at = await _free_moment(conn, project, created_at)
     return planned, storage.Changes.of(planned.planner)
@@ -179,7 +190,7 @@ _new = msgspec.json.Decoder(OrderNew)
 _change = msgspec.json.Decoder(OrderUpdate)
 
 
-@post("/v1/orders", status_code=200, operation_id="create-order", tags=["Orders"])
+@post("/v1/orders", status_code=200, operation_id="create-order", tags=["Orders"], responses=answers.NAMED_NOT_FOUND)
 async def post_order(
     request: Request,  # type: ignore[type-arg]
     project: str,
@@ -196,7 +207,7 @@ async def post_order(
         once = await idempotency.once(request, project, key, body)
         if (repeated := await once.repeated()) is not None:
             return repeated
-        given = objects.read(body, _new)
+        given = objects.read(body, _new, empty_allowed=True)
     imports.check_metadata(given, "")
     cause = events.of_request(request)
     answer = await once.take_effect(lambda conn: create(conn, project, given, cause), alone=True)

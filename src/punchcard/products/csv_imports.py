@@ -34,6 +34,8 @@ _PRODUCT_FIELDS = ("name", "source_id", "price", "attributes", "image_url")
 _SKU_FIELDS = ("product_id", "sku", "source_id", "price", "image_url", "attributes")
 PRODUCTS = Layout({name: name for name in _PRODUCT_FIELDS}, required=("name",))
 SKUS = Layout({name: name for name in _SKU_FIELDS}, required=("product_id", "source_id"))
+PRODUCTS_EXAMPLE = {"file": 'name,source_id,price,attributes\nMug,mug,9.00,"color,size"\n'}
+SKUS_EXAMPLE = {"file": "product_id,sku,source_id,price,attributes\nmug,Blue mug,mug-blue,9.50,{'color':'blue'}\n"}
 _PRICE = re.compile(r"([0-9]{1,16})(?:\.([0-9]{1,2})0*)?")
 
 

@@ -20,7 +20,7 @@ from punchcard.db.database import Conn, Database, StaleRead
 from punchcard.errors import NotFound
 from punchcard.events import events
 from punchcard.events.events import Cause
-from punchcard.http import idempotency, objects, shapes
+from punchcard.http import answers, idempotency, objects, shapes
 from punchcard.http.bodies import BodyBudget
 from punchcard.http.shapes import Amount, Identifier
 from punchcard.metadata_schemas import metadata_schemas
@@ -181,7 +181,7 @@ async def read(request: Request, decoder: "msgspec.json.Decoder[GivenT]") -> Giv
     """The body of a request about a product or a SKU."""
     budget: BodyBudget = request.app.state.body_budget
     async with budget.json(request) as body:
-        given = objects.read(body, decoder)
+        given = objects.read(body, decoder, empty_allowed=True)
     shapes.check_metadata(given.metadata, ".metadata")
     return given
 
@@ -200,7 +200,7 @@ async def written_once(
         once = await idempotency.once(request, project, key, body)
         if (repeated := await once.repeated()) is not None:
             return repeated
-        given = objects.read(body, decoder)
+        given = objects.read(body, decoder, empty_allowed=True)
     shapes.check_metadata(given.metadata, ".metadata")
     answer = await once.take_effect(lambda conn: write(conn, given))
     request.app.state.work_notifier.ask()
@@ -215,7 +215,13 @@ async def settled(request: Request, write: Callable[[Conn], Awaitable[AnswerT]])
     return answer
 
 
-@post("/v1/products", status_code=200, operation_id="create-product", tags=["Products"])
+@post(
+    "/v1/products",
+    status_code=200,
+    operation_id="create-product",
+    tags=["Products"],
+    responses=answers.NAMED_NOT_FOUND,
+)
 async def post_product(
     request: Request,  # type: ignore[type-arg]
     project: str,
