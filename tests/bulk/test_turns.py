@@ -1,12 +1,14 @@
 """What a worker does around its portions: the lane's turn, the size it notes, and whom it tells."""
 
 import asyncio
+import itertools
+from collections.abc import Sequence
 
 import pytest
 
 from punchcard.bulk import claims, lanes, signals
 from punchcard.db.database import Conn, connect
-from tests.bulk.kinds import Tried, records
+from tests.bulk.kinds import Record, Tried, records
 from tests.bulk.queue import Queue, claimed, in_loop, quick, until
 
 WIDE = b'{"n":%d,"pad":"' + b"x" * 1_100_000 + b'"}'
@@ -55,6 +57,38 @@ async def test_the_noted_size_is_what_the_pieces_hold(workerless: str) -> None:
         # three wide records, a piece each; halved; then one that is alone
         assert noted == [3, *[1] * (claims.STOPS_ALONE_MAX + 1)]
         assert deaths == 1 + claims.STOPS_ALONE_MAX
+
+
+@in_loop
+async def test_on_a_slow_lane_an_action_begins_with_less(workerless: str) -> None:
+    """Others wait for rows of the whole portion."""
+    async with Queue.opened(workerless) as queue:
+        job, record_s, runs = Tried(portion_records=1000), [0.0003], itertools.count()
+        lane = "SELECT portion_records FROM lane_turns WHERE project_id = %s"
+
+        async def take_long(taken: Sequence[Record]) -> None:
+            await asyncio.sleep(record_s[0] * len(taken))
+
+        async def sizes(count: int) -> list[int]:
+            job.tries.clear()
+            action = await queue.schedule(job, records(count, str(next(runs))))
+            await queue.finished(action)
+            return job.tries
+
+        job.before_write = take_long
+        async with queue.working(job, quick(portion_ms=100)):
+            # a thousand take three times what is aimed at
+            assert await sizes(1000) == [1000]
+            usual = await queue.value(lane, queue.project)
+            assert 200 < usual < 334
+            assert (await sizes(1000))[0] == usual
+            record_s[0] = 0.0
+            usual = await queue.value(lane, queue.project)
+            # small ones neither obey nor tell
+            assert await sizes(10) == [10]
+            assert await queue.value(lane, queue.project) == usual
+            await sizes(1000)
+            assert await sizes(1000) == [1000], "the lane is quick again"
 
 
 @in_loop

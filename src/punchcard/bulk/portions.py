@@ -41,6 +41,8 @@ from punchcard.errors import PunchcardError, RecordError
 from punchcard.settings import Settings
 
 PORTION_RECORDS_MAX = 10_000
+# what a smaller portion takes is mostly not for its records
+TELLING_RECORDS = 200
 PLANS_MAX = 20
 # after so many plans that were overtaken, the next is made with its rows locked
 PLANS_WITHOUT_LOCKS = 3
@@ -214,7 +216,7 @@ class Portion(Generic[WorkT]):
         async with self._conn.pipeline():
             await self._conclude(after, outcome)
             if outcome.records:
-                await self._learn(elapsed_ms * 1000 / outcome.records)
+                await self._learn(outcome.records, elapsed_ms)
             await self._keep_failures(outcome.failures)
             if outcome.report and is_reported(self._job):
                 await reports.keep(self._conn, self._claim, self._job.report_columns, outcome.report)
@@ -231,10 +233,17 @@ class Portion(Generic[WorkT]):
     async def _conclude(self, after: Claim, outcome: Outcome) -> None:
         """What else a portion leaves behind, or says about what comes next; before progress is written."""
 
-    async def _learn(self, record_us: float) -> None:
-        """Remember what a record took, for estimates of the time that is left."""
-        lane = {"project_id": self._claim.project, "lane": self._claim.lane, "turn": self._claim.turn}
-        await self._conn.execute(SQL.lane_learn, {**lane, "record_us": record_us})
+    async def _learn(self, records: int, elapsed_ms: float) -> None:
+        """Remember what a record took, for estimates of the time that is left and for the lane's next action."""
+        usual = max(1, int(records * self._settings.portion_ms / max(1.0, elapsed_ms)))
+        learnt = {
+            "project_id": self._claim.project,
+            "lane": self._claim.lane,
+            "turn": self._claim.turn,
+            "record_us": elapsed_ms * 1000 / records,
+            "usual_records": min(usual, PORTION_RECORDS_MAX) if records >= TELLING_RECORDS else None,
+        }
+        await self._conn.execute(SQL.lane_learn, learnt)
 
     def _progress(self, after: Claim) -> dict[str, Any]:
         return {

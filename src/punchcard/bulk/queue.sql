@@ -73,7 +73,7 @@ SELECT pg_advisory_unlock(:key) AS unlocked;
 -- `limit` that wait. `settled`: no transaction runs any more that could bring one with a seq below seq_floor_next. A
 -- transaction has its number before it draws a seq, and the floor's transaction got its own after it had seen that seq.
 -- A number that is still to come is that of another server, from which this database was restored.
-SELECT t.turn, t.record_us, t.job_turn_floor, t.job_turn_next, t.seq_floor, t.seq_floor_next,
+SELECT t.turn, t.record_us, t.usual_records, t.job_turn_floor, t.job_turn_next, t.seq_floor, t.seq_floor_next,
        t.seq_floor_next_xid::text AS seq_floor_next_xid,
        t.seq_floor_next_xid < pg_snapshot_xmin(s.now) OR t.seq_floor_next_xid >= pg_snapshot_xmax(s.now) AS settled,
        EXISTS (SELECT FROM lane_pauses WHERE project_id = :project_id AND lane = :lane) AS paused,
@@ -81,7 +81,8 @@ SELECT t.turn, t.record_us, t.job_turn_floor, t.job_turn_next, t.seq_floor, t.se
        w.waiting, w.waiting_seqs, head.*
   FROM (SELECT pg_current_snapshot() AS now) AS s
   LEFT JOIN LATERAL (
-       SELECT l.turn, l.record_us, l.job_turn_floor, l.job_turn_next, l.seq_floor, l.seq_floor_next, l.seq_floor_next_xid
+       SELECT l.turn, l.record_us, l.portion_records AS usual_records, l.job_turn_floor, l.job_turn_next, l.seq_floor,
+              l.seq_floor_next, l.seq_floor_next_xid
          FROM lane_turns AS l
         WHERE l.project_id = :project_id AND l.lane = :lane
         ORDER BY l.turn DESC LIMIT 1) AS t ON true
@@ -134,10 +135,10 @@ WITH before AS (
       FROM (SELECT clock_timestamp() AS now) AS t, unnest(:ids::text[], :job_turns::bigint[]) AS u (id, job_turn)
      WHERE a.project_id = :project_id AND a.id = u.id AND a.finished_at IS NULL
 )
-INSERT INTO lane_turns (project_id, lane, turn, served_at, record_us, job_turn_floor, job_turn_next, seq_floor,
-                        seq_floor_next, seq_floor_next_xid)
-SELECT :project_id, :lane, :turn + 1, clock_timestamp(), :record_us, :job_turn_floor, :job_turn_next, :seq_floor,
-       :seq_floor_next, coalesce(:seq_floor_next_xid::xid8, pg_current_xact_id());
+INSERT INTO lane_turns (project_id, lane, turn, served_at, record_us, portion_records, job_turn_floor, job_turn_next,
+                        seq_floor, seq_floor_next, seq_floor_next_xid)
+SELECT :project_id, :lane, :turn + 1, clock_timestamp(), :record_us, :usual_records, :job_turn_floor, :job_turn_next,
+       :seq_floor, :seq_floor_next, coalesce(:seq_floor_next_xid::xid8, pg_current_xact_id());
 
 -- name: inbox_look
 -- Where a lane that works off an inbox stands. See lane_look.
@@ -214,8 +215,11 @@ DELETE FROM async_action_pieces
 SELECT record FROM async_action_failures WHERE project_id = :project_id AND action_id = :id;
 
 -- name: lane_learn!
--- What a record of the lane took of late: each portion counts for a fifth.
-UPDATE lane_turns AS l SET record_us = coalesce(0.8 * l.record_us + 0.2 * :record_us, :record_us)
+-- What a record of the lane took of late: each portion counts for a fifth. And how many records would have taken what is
+-- aimed at, if the portion was large enough to tell.
+UPDATE lane_turns AS l
+   SET record_us = coalesce(0.8 * l.record_us + 0.2 * :record_us, :record_us),
+       portion_records = coalesce(:usual_records, l.portion_records)
  WHERE l.project_id = :project_id AND l.lane = :lane AND l.turn = :turn;
 
 -- name: async_action_advance

@@ -136,8 +136,11 @@ def segmented(app: ASGIApp) -> ASGIApp:
     return middleware
 
 
-def prepare(request: Request) -> Response[None] | None:  # type: ignore[type-arg]
-    """What every request to a route passes before its handler. Raises `NotAcceptable`, `NotFound`."""
+async def prepare(request: Request) -> Response[None] | None:  # type: ignore[type-arg]
+    """What every request to a route passes before its handler. Raises `NotAcceptable`, `NotFound`.
+
+    It waits for nothing, but what is no coroutine would be run by the framework in a thread, which costs 0.3 ms.
+    """
     if request.method == "OPTIONS":
         # the framework's own answer knows only the methods that the path had when its first handler came
         methods = request.app.route_handler_method_map[request.scope["path_template"]]

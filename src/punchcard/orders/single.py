@@ -203,20 +203,21 @@ async def write(
     before = planned.planner.stored_customers
     customers = sorted((person.id, person.version) for person in changes.customers_known)
     orders = sorted((order.id, order.version) for order in changes.orders_changed)
-    document = {
+    rows = {
         "locked_customers": [{"id": row_id, "version": version} for row_id, version in customers],
         "locked_orders": [{"id": row_id, "version": version} for row_id, version in orders],
         "customers_new": changes.customers_new,
         "customers_changed": [person for person in changes.customers_known if person.differs(before[person.id])],
         "orders_new": [_columns(order) for order in changes.orders_new],
         "orders_changed": [_columns(order) for order in changes.orders_changed],
-        "concerned": changes.concerned,
         "totals": [{"resource": name, "added": added} for name, added in changes.new_rows.items() if added],
         "events": events.documents(happened),
     }
     parameters = {
         "project_id": project,
-        "changes": msgspec.json.encode(document).decode(),
+        # not one document: the server would read all of it for each of its parts
+        **{name: msgspec.json.encode(some).decode() for name, some in rows.items()},
+        "concerned": list(changes.concerned),
         "locks": len(customers) + len(orders),
         "slot": row_totals.drawn_slot(),
         **events.parameters_of(cause),

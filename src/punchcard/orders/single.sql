@@ -83,19 +83,19 @@ SELECT p.ordered_at_key, p.timezone,
 
 -- name: order_write
 -- One order with its customers, totals, inbox and events, by one statement: it locks what was read, customers first, and
--- writes only if none of that has changed, which is what it says. `changes` is JSON. See orders_update, customers_update,
--- row_totals_add, segment_inbox_append and events_record, which say the same of many.
+-- writes only if none of that has changed, which is what it says. See orders_update, customers_update, row_totals_add,
+-- segment_inbox_append and events_record, which say the same of many.
 WITH given AS MATERIALIZED (
-    SELECT :changes::json AS d, clock_timestamp() AS now, pg_current_xact_id() AS xid
+    SELECT clock_timestamp() AS now, pg_current_xact_id() AS xid
 ), locked AS MATERIALIZED (
     SELECT f.version = n.version AS same
-      FROM given CROSS JOIN json_to_recordset(given.d -> 'locked_customers') AS n (id text, version text)
+      FROM json_to_recordset(:locked_customers::json) AS n (id text, version text)
      CROSS JOIN LATERAL (
            SELECT xmin::text AS version FROM customers
             WHERE project_id = :project_id AND id = n.id LIMIT 1 FOR NO KEY UPDATE) AS f
     UNION ALL
     SELECT f.version = n.version AS same
-      FROM given CROSS JOIN json_to_recordset(given.d -> 'locked_orders') AS n (id text, version text)
+      FROM json_to_recordset(:locked_orders::json) AS n (id text, version text)
      CROSS JOIN LATERAL (
            SELECT xmin::text AS version FROM orders
             WHERE project_id = :project_id AND id = n.id LIMIT 1 FOR NO KEY UPDATE) AS f
@@ -108,7 +108,7 @@ WITH given AS MATERIALIZED (
     SELECT :project_id, u.id, u.source_id, u.name, u.description, u.email, u.phone, u.birthdate, u.birthday, u.address,
            u.metadata, u.orders_total_amount, u.orders_total_count, u.orders_last_id, u.orders_last_amount,
            u.orders_last_date, u.created_at
-      FROM given CROSS JOIN json_to_recordset(given.d -> 'customers_new') AS u (
+      FROM json_to_recordset(:customers_new::json) AS u (
            id text, source_id text, name text, description text, email text, phone text, birthdate date, birthday date,
            address jsonb, metadata jsonb, orders_total_amount bigint, orders_total_count bigint, orders_last_id text,
            orders_last_amount bigint, orders_last_date timestamptz, created_at timestamptz)
@@ -121,7 +121,7 @@ WITH given AS MATERIALIZED (
     SELECT :project_id, u.id, u.name, u.description, u.email, u.phone, u.birthdate, u.birthday, u.address, u.metadata,
            u.orders_total_amount, u.orders_total_count, u.orders_last_id, u.orders_last_amount, u.orders_last_date,
            u.created_at, u.updated_at
-      FROM given CROSS JOIN json_to_recordset(given.d -> 'customers_changed') AS u (
+      FROM json_to_recordset(:customers_changed::json) AS u (
            id text, name text, description text, email text, phone text, birthdate date, birthday date, address jsonb,
            metadata jsonb, orders_total_amount bigint, orders_total_count bigint, orders_last_id text,
            orders_last_amount bigint, orders_last_date timestamptz, created_at timestamptz, updated_at timestamptz)
@@ -140,7 +140,7 @@ WITH given AS MATERIALIZED (
     SELECT :project_id, u.id, u.source_id, u.status, u.customer_id, u.referrer_id, u.amount, u.total_amount,
            u.initial_amount, u.discount_amount, u.items_amount, u.items_discount_amount, u.items, u.metadata,
            u.ordered_at, u.created_at
-      FROM given CROSS JOIN json_to_recordset(given.d -> 'orders_new') AS u (
+      FROM json_to_recordset(:orders_new::json) AS u (
            id text, source_id text, status text, customer_id text, referrer_id text, amount bigint,
            total_amount bigint, initial_amount bigint, discount_amount bigint, items_amount bigint,
            items_discount_amount bigint, items json, metadata jsonb, ordered_at timestamptz, created_at timestamptz)
@@ -152,7 +152,7 @@ WITH given AS MATERIALIZED (
     SELECT :project_id, u.id, u.source_id, u.status, u.customer_id, u.referrer_id, u.amount, u.total_amount,
            u.initial_amount, u.discount_amount, u.items_amount, u.items_discount_amount, u.items, u.metadata,
            u.ordered_at, u.created_at, u.updated_at
-      FROM given CROSS JOIN json_to_recordset(given.d -> 'orders_changed') AS u (
+      FROM json_to_recordset(:orders_changed::json) AS u (
            id text, source_id text, status text, customer_id text, referrer_id text, amount bigint,
            total_amount bigint, initial_amount bigint, discount_amount bigint, items_amount bigint,
            items_discount_amount bigint, items json, metadata jsonb, ordered_at timestamptz, created_at timestamptz,
@@ -168,12 +168,12 @@ WITH given AS MATERIALIZED (
 ), inbox AS (
     INSERT INTO segment_inbox (project_id, customer_id, cause)
     SELECT :project_id, u.customer_id, 'orders.write'
-      FROM given CROSS JOIN json_array_elements_text(given.d -> 'concerned') AS u (customer_id)
+      FROM unnest(:concerned::text[]) AS u (customer_id)
      WHERE (SELECT fresh FROM fresh)
 ), happened AS MATERIALIZED (
     SELECT u.id, u.type, u.object_id, u.customer_id, u.referrer_id, u.data, u.no,
            given.now + u.no * interval '1 microsecond' AS created_at, given.xid
-      FROM given CROSS JOIN ROWS FROM (json_to_recordset(given.d -> 'events') AS (
+      FROM given CROSS JOIN ROWS FROM (json_to_recordset(:events::json) AS (
            id text, type text, object_id text, customer_id text, referrer_id text, data json))
            WITH ORDINALITY AS u (id, type, object_id, customer_id, referrer_id, data, no)
      WHERE (SELECT fresh FROM fresh)
@@ -189,7 +189,7 @@ WITH given AS MATERIALIZED (
 ), totals AS (
     INSERT INTO row_totals AS t (project_id, resource, slot, total)
     SELECT :project_id, u.resource, :slot, u.added
-      FROM given CROSS JOIN json_to_recordset(given.d -> 'totals') AS u (resource text, added bigint)
+      FROM json_to_recordset(:totals::json) AS u (resource text, added bigint)
      WHERE (SELECT fresh FROM fresh)
      ORDER BY u.resource
         ON CONFLICT (project_id, resource, slot) DO UPDATE SET total = t.total + excluded.total
