@@ -148,6 +148,15 @@ def test_dates_are_written_in_any_documented_form(project_18: Project) -> None:
         )  # fmt: skip
 
 
+def test_empty_rows_make_nobody(project_18: Project) -> None:
+    action = imported(project_18, "customers", "source_id,name,lang\nann,Ann,en\n,,\n , ,\n")
+    assert [(failure["row"], failure["reason"]) for failure in action["result"]["failed"]] == [
+        (2, "Record is empty"),
+        (3, "Record is empty"),
+    ]
+    assert project_18.get("/v1/customers")["total"] == 1
+
+
 def test_rows_that_fail_say_why(project_18: Project, deployment_18: Any) -> None:
     unit = {"type": "number", "optional": False}
     define(project_18, [schema("customer", unit=unit, flag="boolean", tags={"type": "number", "array": True})])
@@ -182,7 +191,7 @@ cust_unknown,a,,,1,,
         (5, "Cannot find customer with id cust_unknown"),
         (6, f"Cannot find customer with id {theirs}"),
         (7, needs.format("'EUR'")),
-        (8, needs.format("missing")),
+        (8, "Record is empty"),
         (9, "flag: must be a boolean (actual value is 'yes')"),
         (10, needs.format("'99999999999999999999'")),
         (11, "tags: must be an array, and every element: must be a number (actual value is [1,\"b\"])"),

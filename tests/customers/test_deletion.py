@@ -69,6 +69,17 @@ def test_only_the_event_that_says_so_is_left(project: Project) -> None:
     assert history(project) == [("customer.created", "bob"), ("customer.deleted", "ann")]
 
 
+def test_events_of_others_show_no_more_of_a_referrer_than_its_id(project: Project) -> None:
+    """Also once it is there again, under another id: nobody could tell then whose e-mail address that is."""
+    referrer = {"source_id": "pdr", "email": "pdr@mail.test"}
+    made = project.call("POST", "/v1/orders", json={"customer": {"source_id": "bob"}, "referrer": referrer})
+    deleted(project, "pdr")
+    data = [event.data for event in events_of(project) if event.type == "customer.order.created"]
+    assert [shown["referrer"] for shown in data] == [{"id": made["referrer_id"], "object": "customer"}]
+    others = [event.data for event in events_of(project) if event.type != "customer.deleted"]
+    assert "pdr" not in str(others)
+
+
 def test_its_orders_go_and_those_of_others_stay(project: Project) -> None:
     project.imported(
         order("1", "ann"), order("2", "ann", referrer="bob"), order("3", "bob", referrer="ann"),

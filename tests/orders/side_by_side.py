@@ -1,6 +1,7 @@
 """The same orders by requests of their own and by the import, and what each way sets off.
 
-`python -m tests.orders.side_by_side` writes the table into docs/reference/effects.md; `test_side_by_side` compares.
+`.venv/bin/python -m tests.orders.side_by_side` writes the table into docs/reference/effects.md; `test_side_by_side`
+compares.
 """
 
 from collections import Counter

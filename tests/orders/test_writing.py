@@ -1,5 +1,7 @@
 """Creating and updating orders one by one. That the rules are those of the import is tested by `test_model`."""
 
+import random
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -260,6 +262,42 @@ def test_clients_change_one_order_at_once(project: Project) -> None:
     orders = project.get("/v1/customers/ann")["summary"]["orders"]
     assert (orders["total_count"], orders["total_amount"]) == (1, order["amount"])
     assert sum(event.type == "customer.order.updated" for event in events_of(project)) == 60
+
+
+def test_orders_that_change_hands_do_not_wait_in_a_circle(project: Project) -> None:
+    """Rows are locked in one order, also those of a customer that the order has got meanwhile."""
+    people = [f"c{n}" for n in range(4)]
+    for person in people:
+        project.call("POST", "/v1/customers", json={"source_id": person})
+
+    def client(no: int) -> Any:
+        shop = Project(project.deployment, project.id, project.application_id, project.application_token)
+        draw = random.Random(no)
+
+        def run() -> None:
+            for turn in range(15):
+                status = draw.choice(["PAID", "CREATED"])
+                person = {"source_id": draw.choice(people)}
+                create(shop, source_id=f"o{draw.randrange(3)}", amount=turn, status=status, customer=person)
+            shop.close()
+
+        return run
+
+    deadlocks = len(re.findall("deadlock detected", log_of(project)))
+    at_once(*[client(no) for no in range(6)])
+    assert len(re.findall("deadlock detected", log_of(project))) == deadlocks
+    stored = list(project.all_orders())
+    for person in people:
+        found = project.get(f"/v1/customers/{person}")
+        theirs = [order["amount"] for order in stored
+                  if order["customer_id"] == found["id"] and order["status"] == "PAID"]  # fmt: skip
+        summary = found["summary"]["orders"]
+        assert (summary["total_count"], summary["total_amount"]) == (len(theirs), sum(theirs))
+
+
+def log_of(project: Project) -> str:
+    """What the embedded PostgreSQL has logged."""
+    return (project.deployment.data / "postgres.log").read_text(errors="replace")
 
 
 # ---- two projects ------------------------------------------------------------------------------

@@ -188,6 +188,22 @@ def test_clients_that_create_one_source_id_at_a_time_make_one_product(project: P
     assert sorted(types(project)) == ["product.created"] * 5 + ["product.updated"] * 35
 
 
+def test_clients_that_change_one_product_and_one_sku_at_a_time_all_get_through(project: Project) -> None:
+    """Who was overtaken holds the row: it does not begin anew, to be overtaken again and again."""
+    post(project, source_id="p")
+
+    def change(no: int) -> None:
+        for turn in range(8):
+            post(project, source_id="p", price=1000 * no + turn)
+            sku = {"source_id": "s", "price": 1000 * no + turn, "metadata": {f"{no}/{turn}": 1}}
+            project.call("POST", "/v1/products/p/skus", json=sku)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(change, range(8)))
+    assert len(project.get("/v1/skus/s")["metadata"]) == 64
+    assert types(project).count("sku.created") == 1
+
+
 def test_bulk_updates_have_the_same_rules(project_18: Project) -> None:
     post(project_18, **FULL)
     updated(project_18, "products", {"source_id": "mug", "price": 1})

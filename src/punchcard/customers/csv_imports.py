@@ -56,6 +56,8 @@ class _People:
 
     def apply(self, cells: Cells) -> str:
         """Apply a row and say what became of it. Raises `RecordError`."""
+        if not cells.fields and not cells.metadata:  # as spreadsheets write them below the last one
+            raise RecordError("Record is empty")
         values = _values(cells)
         values.given.metadata = metadata_cells.metadata_of(cells.metadata, self._definitions)
         row = self._named(values.given)

@@ -65,6 +65,10 @@ class PermanentDeletion(Struct):
 async def remove(conn: Conn, project: str, cause: Cause, customer_id: str) -> None:
     """Delete a customer, by id or source id. Needs a transaction. Raises `NotFound`, and `StaleRead`."""
     customer = await locked(conn, project, customer_id)
+    # later nobody could tell which events of others show it
+    search = Search(project, Person(customer.id, customer.source_id, customer.email or None))
+    while await erasure.from_referred(conn, search):
+        pass
     await remove_locked(conn, project, cause, customer.id, events.of_customer(events.DELETED, customer))
 
 

@@ -247,8 +247,11 @@ async def _from_answers(conn: Conn, search: Search, after: str | None) -> str | 
 # ---- events about others -----------------------------------------------------------------------
 
 
-async def _from_referred(conn: Conn, search: Search, _: None) -> bool | None:
-    """Events about customers that the person referred: no part of them shows more of it than its id."""
+async def from_referred(conn: Conn, search: Search, _: None = None) -> bool | None:
+    """Events about customers that the person referred: no part of them shows more of it than its id.
+
+    Whether there may be more of them.
+    """
     parameters = {"project_id": search.project, "id": search.person.id, "limit": ROWS_A_STEP}
     rows = await (await conn.execute(SQL.erasure_referred, parameters)).fetchall()
     await _write_events(conn, search, {(row.id, row.created_at): _reduced(row.data, search.person.id) for row in rows})
@@ -297,4 +300,4 @@ async def _write_events(conn: Conn, search: Search, payloads: Mapping[tuple[str,
         await conn.execute(SQL.erasure_event_notes_write, notes)
 
 
-STEPS: tuple[Step, ...] = (_from_actions, _from_answers, _from_referred, _from_deletions)
+STEPS: tuple[Step, ...] = (_from_actions, _from_answers, from_referred, _from_deletions)

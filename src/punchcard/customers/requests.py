@@ -184,7 +184,7 @@ async def post_customer(
 async def put_customer(request: Request, project: str, customer_id: str) -> Customer:  # type: ignore[type-arg]
     """Update a customer by id or source id.
 
-    What the body does not have stays as it is, null takes a value away, and metadata is merged by key. `id` and
+    What the body does not have, or has as null, stays as it is, and metadata is merged by key. `id` and
     `source_id` cannot change: in the body they are ignored.
     """
     budget: BodyBudget = request.app.state.body_budget

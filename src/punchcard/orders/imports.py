@@ -31,7 +31,7 @@ CAUSE = "orders.import"
 # what the interactive page offers to send
 EXAMPLE = [
     {
-        "source_id": "A-1",
+        "source_id": "order-1000",
         "status": "PAID",
         "customer": {"source_id": "ann", "name": "Ann"},
         "items": [{"source_id": "mug", "related_object": "product", "quantity": 2, "price": 900}],

@@ -18,6 +18,9 @@ from punchcard.orders.planning import OrderRow, Planner
 from punchcard.products import catalogue
 from punchcard.products.catalogue import ProductRow, SkuRow
 
+# the fields of changes whose rows are there and have to be locked
+_LOCKED = ("customers_known", "products_changed", "parents", "skus_changed", "orders_changed")
+
 
 class Changes(Struct):
     """The rows of a plan that differ from what is stored, new ones apart; new ones in the order of the request."""
@@ -89,6 +92,18 @@ class Changes(Struct):
         """Whether products or SKUs change."""
         return bool(self.products_new or self.products_changed or self.skus_new or self.skus_changed)
 
+    def with_rows_of(self, other: "Changes") -> "Changes":
+        """These changes, and the existing rows of others: all that are to be locked."""
+        return msgspec.structs.replace(
+            self, **{field: [*getattr(self, field), *getattr(other, field)] for field in _LOCKED}
+        )
+
+    def names_rows_of(self, other: "Changes") -> bool:
+        """Whether all existing rows that others change are among those of these."""
+        return all(
+            {row.id for row in getattr(other, field)} <= {row.id for row in getattr(self, field)} for field in _LOCKED
+        )
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing is to be written."""
@@ -111,7 +126,10 @@ def _row(row: Any) -> OrderRow:
 
 
 async def lock(conn: Conn, project: str, changes: Changes) -> bool:
-    """Lock the existing rows that are to change, in the one order of locks; whether all are still as they were read."""
+    """Lock the existing rows that are to change, in the one order of locks; whether all are still as they were read.
+
+    It is called once in a transaction: locks that come later would not be in the one order.
+    """
     # all of them, also once one is known to differ: who plans again under these locks is not overtaken again
     as_read = [
         await customers.lock(conn, project, changes.customers_known),

@@ -29,7 +29,7 @@ from punchcard.segments import inbox
 
 # what the interactive page offers to send
 EXAMPLE = {
-    "source_id": "A-2",
+    "source_id": "order-1001",
     "status": "PAID",
     "customer": {"source_id": "ann", "name": "Ann"},
     "items": [{"source_id": "mug", "related_object": "product", "quantity": 1, "price": 900}],
@@ -37,8 +37,8 @@ EXAMPLE = {
 UPDATE_EXAMPLE = {"status": "FULFILLED"}
 # a clock may be this far ahead of ours
 AHEAD_MAX = timedelta(minutes=5)
-# in one transaction; the second is overtaken only if the order names other rows by then
-PLANS_MAX = 3
+# with rows held; another one follows only if the order names other rows by then
+PLANS_MAX = 5
 
 # ---- operations --------------------------------------------------------------------------------
 
@@ -87,8 +87,20 @@ async def _write(
         happened = [*_of_customers(changes), *_of_order(planned)]
         if await single.write(conn, project, planned, changes, cause, happened):
             return _shown(planned)
-    async with conn.transaction():
-        return await _write_held(conn, project, given, cause, created_at=created_at, key=key, changes=changes)
+    for _ in range(PLANS_MAX):
+        try:
+            async with conn.transaction():
+                return await _write_held(conn, project, given, cause, created_at=created_at, key=key, held=changes)
+        except _NamesOthers as now:
+            changes = changes.with_rows_of(now.changes)
+    raise StaleRead
+
+
+class _NamesOthers(Exception):
+    """By now the order changes rows that are not held: to lock them as well would break the one order of locks."""
+
+    def __init__(self, changes: storage.Changes) -> None:
+        self.changes = changes
 
 
 async def _write_held(
@@ -99,17 +111,13 @@ async def _write_held(
     *,
     created_at: datetime | None,
     key: str | None,
-    changes: storage.Changes,
+    held: storage.Changes,
 ) -> Order:
-    """Write an order with all rows held that it changes: `changes`, as far as is known. Raises `StaleRead`."""
-    await storage.lock(conn, project, changes)
-    for _ in range(PLANS_MAX):
-        planned, changes = await _planned(conn, project, given, created_at, key)
-        if await storage.lock(conn, project, changes):
-            break
-        # what the plan would have changed is locked all the same: nobody overtakes the next one
-    else:
-        raise StaleRead
+    """Write an order planned while all rows are `held` that it is known to change. Raises `_NamesOthers`."""
+    await storage.lock(conn, project, held)
+    planned, changes = await _planned(conn, project, given, created_at, key)
+    if not held.names_rows_of(changes):
+        raise _NamesOthers(changes)
     if not changes.is_empty:
         await storage.write(conn, project, changes, planned.planner, slot=row_totals.drawn_slot())
         await inbox.append(conn, project, changes.concerned, cause="orders.write")

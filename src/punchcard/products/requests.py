@@ -76,7 +76,7 @@ async def create(conn: Conn, project: str, given: ProductNew, cause: Cause) -> P
     row = await _target(conn, project, given)
     await _check(conn, project, given, creating=row is None)
     if row is not None:
-        return await _change(conn, project, row, changed=catalogue.apply(row, given), cause=cause)
+        return await _change(conn, project, row, lambda stored: catalogue.apply(stored, given), cause)
     row = ProductRow(given.id or ids.new("prod"), given.source_id or None)
     catalogue.apply(row, given)
     await catalogue.insert_products(conn, project, [(row, await catalogue.clock(conn, project))])
@@ -90,7 +90,7 @@ async def update(conn: Conn, project: str, product_id: str, given: ProductUpdate
     """Change a product by id or source id. Needs a transaction. Raises `NotFound`, `RecordError`, `StaleRead`."""
     row = await stored(conn, project, product_id)
     await _check(conn, project, given, creating=False)
-    return await _change(conn, project, row, changed=catalogue.apply(row, given), cause=cause)
+    return await _change(conn, project, row, lambda stored: catalogue.apply(stored, given), cause)
 
 
 async def stored(conn: Conn, project: str, product_id: str) -> ProductRow:
@@ -131,11 +131,20 @@ async def _check(conn: Conn, project: str, given: ProductNew | ProductUpdate, *,
     schemas.check("product", given.metadata, creating=creating)
 
 
-async def _change(conn: Conn, project: str, row: ProductRow, *, changed: bool, cause: Cause) -> ProductWithoutSkus:
-    """Write a product that was changed. Raises `StaleRead`."""
-    if changed:
-        if not await catalogue.lock(conn, project, [row], ()):
+async def _change(
+    conn: Conn, project: str, row: ProductRow, apply: Callable[[ProductRow], bool], cause: Cause
+) -> ProductWithoutSkus:
+    """Lock and write a stored product if `apply` changes it. Raises `StaleRead` if it is gone."""
+    changed = apply(row)
+    if changed and not await catalogue.lock(conn, project, [row], ()):
+        # changed by others meanwhile, and ours by now: who began anew could be overtaken again and again
+        named = References(product_ids={row.id}, product_source_ids=set())
+        found = await catalogue.resolve_products(conn, project, named, ())
+        if not found:
             raise StaleRead
+        [row] = found
+        changed = apply(row)
+    if changed:
         await catalogue.update(conn, project, [(row, await catalogue.clock(conn, project))], ())
     product = await products.find_product(conn, project, row.id)
     if changed:
@@ -241,7 +250,7 @@ async def post_product(
 async def put_product(request: Request, project: str, product_id: str) -> ProductWithoutSkus:  # type: ignore[type-arg]
     """Change a product by id or source id.
 
-    What the body does not have stays as it is, null takes a name, price or picture away, and metadata merges by key.
+    What the body does not have, or has as null, stays as it is, and metadata merges by key.
     """
     given, cause = await read(request, _change_of), events.of_request(request)
     return await settled(request, lambda conn: update(conn, project, product_id, given, cause))

@@ -4,7 +4,7 @@ Whoever makes a SKU locks its product, so that it cannot be deleted meanwhile.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -213,11 +213,12 @@ async def create(conn: Conn, project: str, product_id: str, given: SkuNew, cause
     row = await _target(conn, project, product, given)
     _check(given, product)
     if row is not None:
-        return await _change(conn, project, row, changed=apply(row, given), cause=cause)
+        return await _change(conn, project, row, lambda stored: apply(stored, given), cause)
     row = WholeSku(given.id or ids.new("sku"), given.source_id or None, product.id)
     apply(row, given)
     if not await catalogue.lock(conn, project, [product], ()):
-        raise StaleRead
+        # changed by others meanwhile, and ours by now
+        _check(given, await requests.stored(conn, project, product.id))
     await insert(conn, project, [(row, await catalogue.clock(conn, project))])
     sku = await _recorded(conn, project, product_events.CREATED, row, cause)
     await row_totals.add(conn, project, {"skus": 1}, slot=row_totals.drawn_slot())
@@ -260,7 +261,7 @@ async def update(conn: Conn, project: str, product_id: str, sku_id: str, given: 
     product = await requests.stored(conn, project, product_id)
     row = await _stored(conn, project, product.id, sku_id)
     _check(given, product)
-    return await _change(conn, project, row, changed=apply(row, given), cause=cause)
+    return await _change(conn, project, row, lambda stored: apply(stored, given), cause)
 
 
 async def _stored(conn: Conn, project: str, product_id: str, sku_id: str) -> WholeSku:
@@ -275,12 +276,18 @@ async def _stored(conn: Conn, project: str, product_id: str, sku_id: str) -> Who
     return min(found, key=lambda row: row.id != sku_id)
 
 
-async def _change(conn: Conn, project: str, row: WholeSku, *, changed: bool, cause: Cause) -> Sku:
-    """Write a SKU that was changed. Raises `StaleRead`."""
+async def _change(conn: Conn, project: str, row: WholeSku, apply: Callable[[WholeSku], bool], cause: Cause) -> Sku:
+    """Lock and write a stored SKU if `apply` changes it. Raises `StaleRead` if it is gone."""
+    changed = apply(row)
+    if changed and not await lock(conn, project, [row]):
+        # ours by now, as a product: see requests
+        found = await resolve(conn, project, ids=[row.id], source_ids=[])
+        if not found:
+            raise StaleRead
+        [row] = found
+        changed = apply(row)
     if not changed:
         return await products.get_sku(conn, project, row.id)
-    if not await lock(conn, project, [row]):
-        raise StaleRead
     await write(conn, project, [(row, await catalogue.clock(conn, project))])
     return await _recorded(conn, project, product_events.UPDATED, row, cause)
 
@@ -336,7 +343,7 @@ async def post_sku(
 async def put_sku(request: Request, project: str, product_id: str, sku_id: str) -> Sku:  # type: ignore[type-arg]
     """Change a SKU of a product, both by id or source id.
 
-    What the body does not have stays as it is, null takes a name, price, currency or picture away, and metadata merges
+    What the body does not have, or has as null, stays as it is, and metadata merges
     by key.
     """
     given, cause = await requests.read(request, _change_of), events.of_request(request)
