@@ -43,7 +43,9 @@ def lines(loud: Deployment) -> list[dict[str, Any]]:
     assert loud.process is not None
     loud.process.send_signal(signal.SIGTERM)
     assert loud.process.wait(30) == 0
-    return [json.loads(line) for line in loud.log_text().splitlines()]
+    text = loud.log_text()
+    assert all(line.startswith("{") for line in text.splitlines()), text[-20_000:]
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def _shop(loud: Deployment, project: Project) -> None:

@@ -69,6 +69,10 @@ def api(config: Path | None, **arguments: Any) -> None:
     """Run one API process against a database that `migrate` has prepared."""
     settings = settings_of(config, arguments, part="api")
     asyncio.run(processes.run_api(settings, required_dsn(settings)))
+    # all is closed; a thread of the HTTP server that comes back while Python takes itself down would abort the process
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @click.command()
