@@ -23,7 +23,7 @@ from punchcard.bulk.jobs import Lane
 from punchcard.db.database import Conn, StaleRead, connect
 from tests.bulk.crew import PORTION_RECORDS, Action, Crew, Host, Place
 from tests.bulk.kinds import Counted, Tried, encoded, records
-from tests.bulk.queue import Queue, until
+from tests.bulk.queue import Queue
 
 T = TypeVar("T")
 
@@ -360,8 +360,7 @@ class LaneMachine(RuleBasedStateMachine):
                 await self._look()
                 if self._is_settled():
                     return
-            waiting = [action.name for action in self._waiting()]
-            assert time.monotonic() < deadline, f"nobody goes on with {waiting}"
+            assert time.monotonic() < deadline, f"nobody goes on with {[action.name for action in self._waiting()]}"
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
@@ -463,8 +462,7 @@ class LaneMachine(RuleBasedStateMachine):
         self._compare(claims)
         await self._compare_records()
         self.crew.compare_turns(place for place in self.places if place[1] == "round_robin")
-        # one whose action came to its end by itself is gone with the next turn of its lane
-        await until(self._has_heard_all)
+        await self.queue.emptied(LEFT_OVER["requests to end actions"], self.projects)
         for host in list(self.crew.hosts):
             host.stop.set()
             assert host.task is not None
@@ -473,9 +471,6 @@ class LaneMachine(RuleBasedStateMachine):
             assert await self.queue.value(query, self.projects) == 0, f"{what} are left"
         locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
         assert await self.queue.value(locks) == 0, "a lane is still held"
-
-    async def _has_heard_all(self) -> bool:
-        return bool(await self.queue.value(LEFT_OVER["requests to end actions"], self.projects) == 0)
 
     async def _compare_records(self) -> None:
         """Each record once: written if it is good, and among the failures if it is not."""

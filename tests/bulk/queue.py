@@ -99,6 +99,14 @@ class Queue:
         )
         return found[0]
 
+    async def emptied(self, query: str, *parameters: Any) -> None:
+        """Wait until a query counts nothing any more."""
+
+        async def is_empty() -> bool:
+            return bool(await self.value(query, *parameters) == 0)
+
+        await until(is_empty)
+
     async def finished(self, action_id: str) -> dict[str, Any]:
         """The result of an action once it is done."""
         await until(lambda: self._is_done(action_id))
