@@ -38,6 +38,7 @@ DEATHS_WINDOW_S = 60.0
 PORT_FREE_WAIT_S = 2.0
 DATABASE_STOP_S = 30.0
 DATABASE_RETRY_S = 0.5
+DATABASE_CHECK_S = 30.0
 DATABASE_REPORT_S = 10.0
 # A server that takes connections and refuses ours: perhaps it has none left, more likely the address is wrong.
 DATABASE_REFUSALS_MAX = 5
@@ -155,7 +156,7 @@ async def _database_answers(dsn: str) -> None:
     while True:
         try:
             await _require_database(dsn)
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, TimeoutError) as error:
             ping = await asyncio.to_thread(pq.PGconn.ping, conninfo(dsn, part="check").encode())
             refusals = refusals + 1 if ping == pq.Ping.OK else 0
             if refusals >= DATABASE_REFUSALS_MAX:
@@ -169,9 +170,11 @@ async def _database_answers(dsn: str) -> None:
 
 
 async def _require_database(dsn: str) -> None:
-    await refuse_pooling_proxy(dsn)
-    async with await connect(dsn, part="check") as conn:
-        await require_migrated(conn)
+    # a link that dies without a word would be waited for as long as the process lives
+    async with asyncio.timeout(DATABASE_CHECK_S):
+        await refuse_pooling_proxy(dsn)
+        async with await connect(dsn, part="check") as conn:
+            await require_migrated(conn)
 
 
 async def require_migrated(conn: Conn) -> None:

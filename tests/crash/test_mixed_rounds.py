@@ -15,6 +15,7 @@ from tests.crash import targets
 from tests.crash.mixed_shop import MixedShop
 from tests.crash.proxy import Proxy
 from tests.crash.test_rounds import (
+    LOG_CHARACTERS,
     RECOVERY_SECONDS,
     ROUNDS,
     SEED,
@@ -72,6 +73,7 @@ def deployment() -> Iterator[CrashDeployment]:
     one.start()
     assert one.dsn
     yield one
+    print(one.log_text()[-LOG_CHARACTERS:])
     one.close()
 
 
