@@ -111,6 +111,6 @@ class Proxy:
                         data = data[allowed:]
                     passed += allowed
                 sink.sendall(data)
-        # also when an end was reset: the kernel would tell the other end so, and it must not wait for the link's timeout
+        # also when an end was reset: the kernel would tell the other end so
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
