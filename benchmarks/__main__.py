@@ -27,6 +27,7 @@ from benchmarks import (
     ongoing,
     queue,
     reactions,
+    segments,
     serving,
 )
 from benchmarks.stored import Stored
@@ -203,6 +204,21 @@ def _reactions(settings: Settings) -> str:
         return _page("Reactions", what, _table(("what", "figure"), reactions.table(figures)), dsn)
 
 
+def _segments(settings: Settings) -> str:
+    sizes = segments.Sizes()
+    with _server(settings) as dsn:
+        figures = asyncio.run(segments.measure(dsn, settings, sizes))
+        what = (
+            f"One worker. Imports of {segments.ORDERS:,} new orders of as many customers who are there, of whom one in"
+            f" {segments.CHANGING} changes its membership, from acceptance until inbox and outbox are empty, relative"
+            f" to no segments. Passes over {sizes.changed:,} changed customers with 10 segments, relative to the"
+            f" smallest project. {sizes.single} single changes in the middle one, from commit to commit. Population of"
+            f" a segment in the largest one, relative to the SELECT. Medians of {sizes.rounds} rounds (populations:"
+            f" {sizes.populations}), in turn, ratios round by round (lowest to highest)."
+        )
+        return _page("Segments", what, _table(segments.HEADING, segments.table(figures)), dsn)
+
+
 BENCHMARKS: dict[str, Callable[[Settings], str]] = {
     "imports": _imports,
     "growth": _growth,
@@ -214,6 +230,7 @@ BENCHMARKS: dict[str, Callable[[Settings], str]] = {
     "fairness": _fairness,
     "ongoing": _ongoing,
     "reactions": _reactions,
+    "segments": _segments,
 }
 
 

@@ -144,19 +144,19 @@ SELECT o.customer_id, o.items::text AS items, o.metadata::text AS metadata, o.am
 _CUSTOMERS = "SELECT id FROM customers WHERE project_id = %s"
 _ORDER = """
 INSERT INTO orders (project_id, id, source_id, status, customer_id, amount, total_amount, items_amount, items, metadata,
-                    created_at)
-VALUES (%s, %s, %s, 'PAID', %s, %s, %s, %s, %s, %s, clock_timestamp() - random() * interval '300 days')
+                    created_at, async_action_id)
+VALUES (%s, %s, %s, 'PAID', %s, %s, %s, %s, %s, %s, clock_timestamp() - random() * interval '300 days', NULL)
 """
 _SUMMARY = """
 UPDATE customers SET orders_total_amount = orders_total_amount + %s, orders_total_count = orders_total_count + 1,
-       orders_last_id = %s, orders_last_amount = %s, orders_last_date = clock_timestamp()
+       orders_last_id = %s, orders_last_amount = %s, orders_last_date = clock_timestamp(), async_action_id = NULL
  WHERE project_id = %s AND id = %s
 """
 _TOTAL = """
 INSERT INTO row_totals AS t (project_id, resource, slot, total) VALUES (%s, 'orders', %s, 1)
     ON CONFLICT (project_id, resource, slot) DO UPDATE SET total = t.total + 1
 """
-_INBOX = "INSERT INTO segment_inbox (project_id, customer_id, cause) VALUES (%s, %s, 'bare')"
+_INBOX = "INSERT INTO segment_inbox (project_id, customer_id, cause, group_id) VALUES (%s, %s, 'bare', 'bare')"
 _EVENT = """
 INSERT INTO events (project_id, id, created_at, type, object_id, customer_id, data, event_source, group_id)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'bare')

@@ -12,7 +12,7 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from punchcard.bulk import async_actions, csv_imports, failures, health, reports, signals
-from punchcard.bulk.jobs import Job
+from punchcard.bulk.jobs import Job, places_customers
 from punchcard.bulk.worker import Worker
 from punchcard.campaigns import additions as campaign_additions
 from punchcard.campaigns import campaigns
@@ -45,6 +45,12 @@ from punchcard.products import bulk as products_bulk
 from punchcard.products import csv_imports as products_csv
 from punchcard.products import products, skus
 from punchcard.products import requests as products_requests
+from punchcard.segments import exporting as segments_exporting
+from punchcard.segments import members as segments_members
+from punchcard.segments import segments
+from punchcard.segments.exporting import MembersExport
+from punchcard.segments.lane import Placement
+from punchcard.segments.segments import SegmentIn, SegmentUpdate
 from punchcard.settings import Settings
 from punchcard.vouchers import bulk as vouchers_bulk
 from punchcard.vouchers import changes as vouchers_changes
@@ -63,6 +69,9 @@ ROUTES = [
     *customers_csv.ROUTES,
     *customers_requests.ROUTES,
     *customers_deletion.ROUTES,
+    *segments.ROUTES,
+    *segments_members.ROUTES,
+    *segments_exporting.ROUTES,
     *products.ROUTES,
     *products_requests.ROUTES,
     *skus.ROUTES,
@@ -108,6 +117,8 @@ BODIES = {
     "update-products-metadata-in-bulk": openapi.Body(
         products_bulk.ProductsMetadata, products_bulk.METADATA_EXAMPLE, required=False
     ),
+    "create-segment": openapi.Body(SegmentIn, segments.EXAMPLE),
+    "update-segment": openapi.Body(SegmentUpdate, segments.UPDATE_EXAMPLE),
     "track-custom-event": openapi.Body(CustomEventIn, custom_events.EXAMPLE),
     "create-campaign": openapi.Body(CampaignIn, campaigns.EXAMPLE),
     "update-campaign": openapi.Body(CampaignUpdate, campaigns.UPDATE_EXAMPLE),
@@ -134,6 +145,7 @@ JOBS: tuple[Job, ...] = (
     VouchersDeletion(),
     vouchers_bulk.VouchersBulkUpdate(),
     vouchers_bulk.VouchersMetadataUpdate(),
+    MembersExport(),
 )
 
 
@@ -184,6 +196,7 @@ def build_api(settings: Settings, dsn: str, stop: asyncio.Event) -> ASGIApp:
                     body_bytes_max=settings.body_bytes_max, in_flight_bytes_max=settings.bodies_in_flight_bytes_max
                 ),
                 "report_links": reports.Links(JOBS, settings),
+                "placing_types": frozenset(job.type for job in JOBS if places_customers(job)),
                 "done_listener": done_listener,
                 "work_notifier": work_notifier,
             }
@@ -202,6 +215,6 @@ def build_worker(settings: Settings, dsn: str) -> Worker:
         dsn,
         {job.type: job for job in JOBS},
         settings,
-        inboxes=[Reactions()],
+        inboxes=[Placement(), Reactions()],
         sweeps=[partitions.sweep(settings)],
     )

@@ -13,12 +13,18 @@ from msgspec import Struct
 
 from punchcard.campaigns.storage import DELETION, GENERATION, UPDATE
 from punchcard.vouchers.bulk import VouchersMetadataUpdate
-from tests.crash.test_rounds import RECOVERY_SECONDS, CrashDeployment
+from tests.crash.test_rounds import BUYERS, RECOVERY_SECONDS, CrashDeployment
 from tests.deployment import until
+from tests.segments import consistency
 
 REQUESTS_MIN = 25
 PAUSE_SECONDS = 0.15
 COUPON = {"type": "DISCOUNT_VOUCHER", "discount": {"type": "PERCENT", "percent_off": 10}}
+SEGMENTS = {
+    "buyers": BUYERS,
+    "no buyers": {"summary.orders.total_count": {"conditions": {"$is": 0}}},
+    "even": {"metadata.by": {"conditions": {"$in": list(range(0, 200, 2))}}},
+}
 TOUCHED = VouchersMetadataUpdate.type
 # the rows that each kind of request over records writes, by the number that the request put into their names
 WRITTEN = {
@@ -85,6 +91,8 @@ class MixedShop:
     def __init__(self, deployment: CrashDeployment, rng: random.Random, killing_is_over: threading.Event) -> None:
         self._deployment, self._rng, self._killing_is_over = deployment, rng, killing_is_over
         self.project = deployment.new_project()
+        for name, given in SEGMENTS.items():
+            self.project.call("POST", "/v1/segments", json={"name": name, "type": "auto-update", "filter": given})
         self.sent: list[Sent] = []
         # campaigns by name, that were made as far as the answer says
         self._campaigns: list[str] = []
@@ -213,6 +221,7 @@ class MixedShop:
         self._check_records(conn, by_id)
         self._check_campaigns(conn, actions)
         self._check_events(conn)
+        consistency.check(self.project)
         for what, query in LEFT_OVER.items():
             assert conn.execute(query.encode(), [self.project.id]).fetchone() == (0,), f"{what} is left"
         for table, live in (

@@ -104,6 +104,7 @@ def test_mixed_jobs_survive(deployment: CrashDeployment, proxy: Proxy, seed: int
         until(lambda: not unfinished(conn), RECOVERY_SECONDS)
         for shop in shops:
             shop.use_lanes()
+        until(lambda: not conn.execute("SELECT 1 FROM segment_inbox LIMIT 1").fetchall(), RECOVERY_SECONDS)
         until(lambda: not conn.execute("SELECT 1 FROM event_outbox LIMIT 1").fetchall(), RECOVERY_SECONDS)
         for shop in shops:
             shop.check(conn)

@@ -23,6 +23,7 @@ from psycopg.types.json import set_json_loads
 from tests.crash import targets
 from tests.crash.model import Model, an_import
 from tests.deployment import Deployment, until
+from tests.segments import consistency
 
 ROUNDS = int(os.environ.get("PUNCHCARD_CRASH_ROUNDS", "2"))
 SEED = int(os.environ.get("PUNCHCARD_CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
@@ -42,6 +43,7 @@ SETTINGS: dict[str, object] = {
     "restarts_per_minute_max": 10_000,
     "orders_per_import_max": RECORDS_MAX,
 }
+BUYERS = {"summary.orders.total_count": {"conditions": {"$more_than": 0}}}
 SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name ~ '^punchcard (worker|pulse|api)'"
 DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 
@@ -52,6 +54,8 @@ class Shop:
     def __init__(self, deployment: "CrashDeployment", rng: random.Random, killing_is_over: threading.Event) -> None:
         self._deployment, self._rng, self._killing_is_over = deployment, rng, killing_is_over
         self.project = deployment.new_project()
+        buyers = {"name": "Buyers", "type": "auto-update", "filter": BUYERS}
+        self.buyers = self.project.call("POST", "/v1/segments", json=buyers)["id"]
         # what was sent, by its number of records, which is the import's name: unique within the project
         self.sent: dict[int, list[dict[str, Any]]] = {}
         self.answered: dict[str, int] = {}
@@ -204,6 +208,7 @@ def test_accepted_imports_survive(deployment: CrashDeployment, seed: int) -> Non
         for name in DURABLE:
             assert conn.execute(f"SHOW {name}".encode()).fetchone() == ("on",)
         until(lambda: not unfinished(conn), RECOVERY_SECONDS)
+        until(lambda: not conn.execute("SELECT 1 FROM segment_inbox LIMIT 1").fetchall(), RECOVERY_SECONDS)
         for shop in shops:
             check_actions(conn, shop)
             check_state(conn, shop)
@@ -274,11 +279,12 @@ def check_state(conn: psycopg.Connection[Any], shop: Shop) -> None:
     assert {c.source_id: (c.orders_total_amount, c.orders_total_count) for c in customers} == model.summaries()
     products = rows("SELECT source_id, name FROM products WHERE project_id = %s")
     assert {p.source_id: p.name for p in products} == model.products
-    not_announced = rows(
-        "SELECT id FROM customers AS c WHERE project_id = %s AND NOT EXISTS ("
-        " SELECT FROM segment_inbox AS i WHERE i.project_id = c.project_id AND i.customer_id = c.id)"
+    members = rows(
+        "SELECT c.source_id FROM segment_members AS m JOIN customers AS c ON c.id = m.customer_id"
+        " AND c.project_id = m.project_id WHERE m.project_id = %s"
     )
-    assert not not_announced
+    assert {member.source_id for member in members} == {name for name, (_, count) in model.summaries().items() if count}
+    consistency.check(shop.project)
     for table in ("orders", "customers", "products", "async_actions"):
         clashes = rows(f"SELECT created_at FROM {table} WHERE project_id = %s GROUP BY created_at HAVING count(*) > 1")
         assert not clashes, table

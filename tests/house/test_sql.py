@@ -27,7 +27,12 @@ OVER_ALL_PROJECTS = {
     "retention_projects": "finds work across projects: an unlocked list of hints that may be lost or repeated",
     "events_retention_projects": "finds work across projects: an unlocked list of hints that may be lost or repeated",
 }
-INDEXES_OF_HINTS = {"async_actions_arrivals", "event_outbox_arrivals"}
+INDEXES_OF_HINTS = {
+    "async_actions_arrivals",
+    "event_outbox_arrivals",
+    "segment_inbox_arrivals",
+    "segment_clocks_due",
+}
 # Tables with a project_id that are global: they are looked up by a key that is unique across projects.
 GLOBAL_TABLES = {"projects", "api_keys"}
 # What an UPDATE or an ON CONFLICT of tenant data may compute in place: immutable for Citus, whatever the column.
@@ -180,7 +185,7 @@ FORBIDDEN = {
     r"\bCREATE\s+(OR\s+REPLACE\s+)?(CONSTRAINT\s+)?TRIGGER\b": "effects flow from events, in statements one can read",
     r"\bON\s+DELETE\s+SET\s+NULL\b": "would set project_id too; refused by Citus",
     r"\bset_config\s*\(": "a session's setting outlives its transaction in a pool: SET LOCAL",
-    r"^\s*SET\s+(?!LOCAL\b|CONSTRAINTS\b)": "a session's setting outlives its transaction in a pool: SET LOCAL",
+    r"^\s*SET\s+(?!LOCAL\b|CONSTRAINTS\b|TRANSACTION\b)": "a session's setting outlives its transaction in a pool: SET LOCAL",
     r"\btransaction_timeout\b|\buuidv7\b|\bJSON_TABLE\b|\bIS\s+JSON\b": "newer than PostgreSQL 15",
     r"\bCREATE\s+EXTENSION\b": "no extension: any PostgreSQL will do",
     r"\bALTER\s+TABLE\s.*\bADD\s+GENERATED\b": "identity columns only at CREATE TABLE",

@@ -14,6 +14,7 @@ from tests.custom_events.defining import define as define_event
 from tests.custom_events.defining import event
 from tests.deployment import Project
 from tests.metadata_schemas.defining import define, schema
+from tests.segments.placed import having, segment
 
 PARAMETER = re.compile(r"{(\w+)}")
 
@@ -82,10 +83,13 @@ class Stock:
         known, unknown = {"source_id": "ann", "name": "Ann"}, {"source_id": "nobody"}
         scheduled = project.call("POST", "/v1/customers/bulk/async", json=[known, unknown], expect=202)
         action = project.finished(scheduled["async_action_id"])
+        # with ann in it; of a kind that can be changed
+        buyers = segment(project, filter=having("summary.orders.total_count", "$is", 0))
         # each parameter of a path, with the names that an object goes by
         self.names: dict[str, tuple[str, ...]] = {
             "order_id": (order["id"], "A-1"),
             "customer_id": (order["customer_id"], "ann"),
+            "segment_id": (buyers,),
             "product_id": (item["product_id"], "mug"),
             "sku_id": (item["sku_id"], "mug-blue"),
             "campaign_id": (campaign["id"], "Winter"),

@@ -28,7 +28,7 @@ OPERATIONS = {
 # whose query or body names objects that have to be there
 NAMING_OTHERS = {
     ("post", "/v1/orders"), ("get", "/v1/customers"), ("post", "/v1/customers"), ("post", "/v1/products"),
-    ("post", "/v1/campaigns"), ("post", "/v1/vouchers"), ("post", "/v1/events"),
+    ("post", "/v1/campaigns"), ("post", "/v1/vouchers"), ("post", "/v1/events"), ("post", "/v1/segments"),
 }  # fmt: skip
 
 

@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.customers.writing import post
 from tests.db.tenants import rows_of
 from tests.deployment import Deployment, Project, until
 from tests.http.operations import Operation, Stock, every_operation, example_of
+from tests.segments.placed import all_placed, having, segment
 
 # which answer otherwise, with the reason
 OTHERWISE = {
@@ -37,7 +39,7 @@ def ours(project_18: Project) -> Stock:
 
 def settled(project: Project) -> dict[str, list[str]]:
     """All rows of a project, once workers have done with what it was given."""
-    until(lambda: not rows_of(project)["event_outbox"])
+    until(lambda: not any(rows_of(project)[inbox] for inbox in ("segment_inbox", "event_outbox")))
     return {table: rows for table, rows in rows_of(project).items() if table not in NOTED_BY_WORKERS}
 
 
@@ -89,6 +91,8 @@ COUPON = {"type": "DISCOUNT_VOUCHER", "discount": {"type": "AMOUNT", "amount_off
         ("POST", "/v1/vouchers", {"campaign_id": "<campaign_id>", **COUPON}),
         ("POST", "/v1/vouchers/NEW", {"campaign_id": "<campaign_id>", **COUPON}),
         ("POST", "/v1/events", {"event": "cart_abandoned", "customer": {"id": "<customer_id>"}}),
+        ("POST", "/v1/segments", {"name": "Friends", "customers": ["<customer_id>"]}),
+        ("GET", "/v1/customers?segment_id=<segment_id>", None),
     ],
 )
 def test_nor_does_a_body(method: str, path: str, body: Any, theirs: Stock, ours: Stock) -> None:
@@ -146,9 +150,21 @@ def test_nor_does_a_row_of_a_file(path: str, columns: str, row: str, theirs: Sto
         "/v1/activity?object_id=<order_id>",
         "/v1/vouchers?campaign_id=<campaign_id>",
         "/v1/vouchers?filters[campaign_ids][conditions][$is]=<campaign_id>",
+        "/v1/segments?ids[]=<segment_id>",
+        "/v1/segments?filters[id][conditions][$is]=<segment_id>",
     ],
 )
 def test_nor_does_a_query(query: str, theirs: Stock, ours: Stock) -> None:
     for project, found in ((ours.project, False), (theirs.project, True)):
         listed = project.call("GET", named(query, theirs))
         assert bool(listed[listed["data_ref"]]) is found, listed
+
+
+def test_nor_does_a_filter_of_a_segment(theirs: Stock, ours: Stock) -> None:
+    given = having("id", "$is", theirs.names["customer_id"][0])
+    for project, found in ((ours.project, 0), (theirs.project, 1)):
+        segment_id = segment(project, filter=given)
+        assert project.get("/v1/customers", segment_id=segment_id)["total"] == found
+        post(project, source_id="ann", phone="1")
+        all_placed(project)
+        assert project.get(f"/v1/segments/{segment_id}")["summary"]["members"] == found

@@ -12,6 +12,7 @@ import psycopg
 
 from tests.deployment import Deployment, Project, until
 from tests.events.log import events_of
+from tests.segments.placed import active, all_placed, having
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "effects.md"
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
@@ -33,9 +34,11 @@ CHANGED: list[dict[str, Any]] = [
     {"source_id": "b", "status": "CANCELED", "customer": {"source_id": "bob", "name": "Bob"}},
     {"source_id": "c", "status": "FULFILLED"},
 ]
+BUYERS = having("summary.orders.total_count", "$more_than", 0)
 EVENTS = (
     "customer.created", "customer.updated", "customer.order.created", "customer.order.updated", "customer.order.paid",
     "customer.order.canceled", "customer.order.fulfilled", "product.created", "sku.created",
+    "customer.segment.entered", "customer.segment.left",
 )  # fmt: skip
 
 Seen = dict[str, int]
@@ -43,21 +46,25 @@ Seen = dict[str, int]
 
 def by_requests(project: Project) -> Seen:
     """Create each, then update each."""
+    segment_id = active(project, BUYERS)
     for order in NEW:
         project.call("POST", "/v1/orders", json=order)
+    all_placed(project)
     for order in CHANGED:
         project.call("PUT", f"/v1/orders/{order['source_id']}", json=order)
-    return seen(project)
+    return seen(project, segment_id)
 
 
 def by_imports(project: Project) -> Seen:
     """Import all, twice."""
+    segment_id = active(project, BUYERS)
     project.imported(*NEW)
+    all_placed(project)
     project.imported(*CHANGED)
-    return seen(project)
+    return seen(project, segment_id)
 
 
-def seen(project: Project) -> Seen:
+def seen(project: Project, segment_id: str) -> Seen:
     """What is there afterwards, and what was set off."""
     orders = {order["source_id"]: order for order in project.all_orders()}
     found = {
@@ -69,9 +76,9 @@ def seen(project: Project) -> Seen:
             customer["summary"]["orders"]["total_amount"] for customer in project.get("/v1/customers")["customers"]
         ),
     }
+    all_placed(project)
+    found["customers in the active segment of buyers"] = project.get("/v1/customers", segment_id=segment_id)["total"]
     with psycopg.connect(project.deployment.dsn, autocommit=True) as conn:
-        noted = "SELECT count(DISTINCT customer_id) FROM segment_inbox WHERE project_id = %s"
-        found["customers to be placed into segments"] = _count(conn, noted, project)
         until(lambda: _count(conn, "SELECT count(*) FROM event_outbox WHERE project_id = %s", project) == 0)
         worked_off = "SELECT coalesce(sum(total), 0)::bigint FROM event_totals WHERE project_id = %s"
         found["events worked off"] = _count(conn, worked_off, project)

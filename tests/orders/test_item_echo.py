@@ -210,7 +210,7 @@ def test_an_order_shows_only_documented_keys(project_18: Project) -> None:
     }  # fmt: skip
     orders = stored_orders(project_18, {"full": sent, "bare": {}})
     always = {"id", "source_id", "created_at", "updated_at", "status", "amount", "initial_amount", "total_amount",
-              "items", "metadata", "customer_id", "referrer_id", "object"}  # fmt: skip
+              "items", "metadata", "customer_id", "referrer_id", "object", "async_action_id"}  # fmt: skip
     assert orders["bare"].keys() == always
     assert orders["full"].keys() == always | {"customer", "referrer", "discount_amount", "total_discount_amount"}
     full = orders["full"]

@@ -249,7 +249,7 @@ def test_a_new_customer_reads_as_documented(project_18: Project) -> None:
     )  # fmt: skip
     assert customer == {
         "id": customer["id"], "source_id": "c", "created_at": customer["created_at"], "object": "customer",
-        "metadata": {}, "system_metadata": {},
+        "metadata": {}, "system_metadata": {}, "async_action_id": customer["async_action_id"],
         "summary": {
             "redemptions": redemptions | {"gift": {"redeemed_amount": 0, "amount_to_go": 0},
                                           "loyalty_card": {"redeemed_points": 0, "points_to_go": 0}},

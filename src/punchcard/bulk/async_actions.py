@@ -6,7 +6,7 @@ hold, so it never waits for one.
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -48,6 +48,23 @@ class Scheduled(Struct):
     async_action_id: str
 
 
+class SegmentEffect(Struct):
+    """How many customers a job put into a segment and took out of it; without a name the segment is gone."""
+
+    id: str
+    name: str | None
+    entered: int
+    left: int
+    object: str = "segment"
+
+
+class Effects(Struct):
+    """What follows from the customers that a job has changed: DONE when all of them have been placed into segments."""
+
+    status: str
+    segments: list[SegmentEffect]
+
+
 class AsyncAction(Struct, omit_defaults=True):
     """A bulk job. `progress` is 0 to 100; `processing_time` is in milliseconds."""
 
@@ -79,6 +96,8 @@ class AsyncAction(Struct, omit_defaults=True):
     lane_paused: bool | UnsetType = UNSET
     cancel_requested: bool | UnsetType = UNSET
     result: dict[str, Any] | UnsetType = UNSET
+    # of a job that changes customers, a dry run excepted
+    effects: Effects | UnsetType = UNSET
 
 
 class AsyncActionList(Struct):
@@ -186,8 +205,11 @@ def _array(records: Sequence[Record]) -> bytes:
     return b"".join((b"[", *separated, b"]"))  # one copy: a piece can be as large as a body
 
 
-async def get_action(conn: Conn, project: str, action_id: str, links: Links | None = None) -> AsyncAction:
-    """One action with its result, in which `links` to its reports are put. Raises `NotFound`."""
+async def get_action(
+    conn: Conn, project: str, action_id: str, links: Links | None = None, placing: Collection[str] = ()
+) -> AsyncAction:
+    """One action with its result, in which `links` to its reports are put; with its effects, if its type is one of
+    those that have customers placed. Raises `NotFound`."""
     row = await (await conn.execute(SQL.async_action_get, {"project_id": project, "id": action_id})).fetchone()
     if row is None:
         raise NotFound("async_action", action_id)
@@ -198,7 +220,18 @@ async def get_action(conn: Conn, project: str, action_id: str, links: Links | No
         action.result = row.result if links is None else links.added(row.result, project, row)
     if row.finished_at is None:
         await _place_in_queue(conn, project, row, action)
+    if row.type in placing and not row.dry_run:
+        action.effects = await _effects(conn, project, row)
     return action
+
+
+async def _effects(conn: Conn, project: str, row: Any) -> Effects:
+    # after the action was read: with its end, all that waits was there
+    key = {"project_id": project, "id": row.id}
+    found = await (await conn.execute(SQL.async_action_effects, key)).fetchall()
+    pending = row.finished_at is None or found[0].waiting
+    segments = [SegmentEffect(one.segment_id, one.name, one.entered, one.left) for one in found if one.segment_id]
+    return Effects("PENDING" if pending else "DONE", segments)
 
 
 async def _place_in_queue(conn: Conn, project: str, row: Any, action: AsyncAction) -> None:
@@ -303,11 +336,16 @@ async def get_async_action(
             description="Answer when the action is finished, at most this many seconds later.",
         ),
     ] = 0,
+    wait_for: Annotated[
+        Literal["result", "effects"],
+        Parameter(description="`effects`: with `wait`, answer when its effects are DONE as well."),
+    ] = "result",
 ) -> AsyncAction:
     """Get an async action.
 
     Its result is there once it is finished; until then its `position` in the queue (0 under way, 1 the next) and, as
-    far as it can be known, an estimate of the time left.
+    far as it can be known, an estimate of the time left. Its `effects` (Punchcard's own) are PENDING until all
+    customers that it changed have been placed into segments.
     """
     database: Database = request.app.state.database
     listener: Listener = request.app.state.done_listener
@@ -315,11 +353,19 @@ async def get_async_action(
     while True:
         heard = listener.generation
         async with database.connection() as conn:
-            action = await get_action(conn, project, async_action_id, request.app.state.report_links)
+            state = request.app.state
+            action = await get_action(conn, project, async_action_id, state.report_links, state.placing_types)
         remaining = deadline - asyncio.get_running_loop().time()
-        if action.operation_status != "UNKNOWN" or remaining <= 0 or listener.released:
+        if _is_awaited(action, wait_for) or remaining <= 0 or listener.released:
             return action
         await listener.wait(heard, min(remaining, WAIT_POLL_S))
+
+
+def _is_awaited(action: AsyncAction, wait_for: str) -> bool:
+    """Whether what was waited for has come."""
+    if action.operation_status == "UNKNOWN":
+        return False
+    return wait_for == "result" or not isinstance(action.effects, Effects) or action.effects.status == "DONE"
 
 
 @post(

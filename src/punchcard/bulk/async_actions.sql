@@ -59,3 +59,12 @@ SELECT id, type, dry_run, status, operation_status, created_at, updated_at, requ
  WHERE project_id = :project_id AND created_at < :before AND (:internal OR NOT starts_with(type, :prefix))
  ORDER BY created_at DESC
  LIMIT :limit;
+
+-- name: async_action_effects
+-- What a bulk job led to in segments, and whether customers that it changed still wait; one row without a segment at least.
+SELECT EXISTS (SELECT FROM segment_inbox WHERE project_id = :project_id AND async_action_id = :id) AS waiting,
+       e.segment_id, s.name, e.entered, e."left"
+  FROM (SELECT) AS one
+  LEFT JOIN async_action_effects AS e ON e.project_id = :project_id AND e.action_id = :id
+  LEFT JOIN segments AS s ON s.project_id = :project_id AND s.id = e.segment_id
+ ORDER BY s.created_at, e.segment_id;

@@ -10,7 +10,7 @@ from typing import Any
 
 from punchcard.bulk import claims
 from punchcard.bulk.claims import STOPS_ALONE_MAX, Starter
-from punchcard.bulk.jobs import Inbox
+from punchcard.bulk.jobs import Inbox, Rows
 from punchcard.bulk.lanes import SQL, LaneTurn
 from punchcard.bulk.portions import REASON_STOPPED_WORKERS, DataError, LaneLost, blaming_records, next_size
 from punchcard.db.database import Conn
@@ -26,8 +26,9 @@ class InboxPortion:
         self._mark = ""
         self._limit = 0
         self._stops = 0
-        # whether it took all there was
+        # whether it took all there was, and whether somebody may wait for some of it
         self.emptied = False
+        self.for_actions = False
 
     async def run(self, *, starter: Starter, number: int) -> bool:
         """Work off the next rows. False when there were none. Raises `LaneLost`."""
@@ -37,23 +38,22 @@ class InboxPortion:
         self._limit, self._stops = claims.next_start(
             portion_records=wanted, stops_alone=look.stops_alone or 0, stopped=stopped
         )
-        seqs = await self._inbox.waiting(self._conn, self._turn.project, floor=look.seq_floor or 0, limit=self._limit)
-        if not seqs:
+        rows = await self._inbox.waiting(self._conn, self._turn.project, floor=look.seq_floor or 0, limit=self._limit)
+        if not rows.seqs:
             return False
-        self.emptied = len(seqs) < self._limit
         self._mark = starter.mark(number)
-        await self._take_turn(seqs)
+        await self._take_turn(rows)
         if self._stops >= STOPS_ALONE_MAX:
-            await self._set_aside(seqs[0], REASON_STOPPED_WORKERS)
+            await self._set_aside(rows.seqs[0], REASON_STOPPED_WORKERS)
             return True
         while True:
             try:
-                await self._work_off(seqs)
+                await self._work_off(rows)
             except DataError as error:
-                if len(seqs) > 1:
-                    seqs = seqs[: len(seqs) // 2]
+                if rows.units > 1:
+                    rows = rows.halved()
                     continue
-                await self._set_aside(seqs[0], error.reason)
+                await self._set_aside(rows.seqs[0], error.reason)
             return True
 
     async def withdraw(self) -> None:
@@ -62,15 +62,15 @@ class InboxPortion:
             parameters = {**self._lane, "started_by": self._mark, "portion_records": self._limit, "record_us": None}
             await self._conn.execute(SQL.inbox_advance, parameters)
 
-    async def _take_turn(self, seqs: list[int]) -> None:
+    async def _take_turn(self, rows: Rows) -> None:
         row = {
             **self._lane,
             "turn": self._look.turn or 0,
             "record_us": self._look.record_us,
-            **claims.seq_floors(self._look, seqs, len(seqs)),
+            **claims.seq_floors(self._look, rows.seqs, len(rows.seqs)),
             "started_by": self._mark,
             # what the portion really takes: that is what may stop us, and is to be halved then
-            "portion_records": len(seqs),
+            "portion_records": rows.units,
             "stops_alone": self._stops,
         }
         # in one round trip; the mark may be lost in a crash of PostgreSQL, as that of an action
@@ -80,17 +80,22 @@ class InboxPortion:
             await self._conn.execute(SQL.inbox_take_turn, row)
             await self._conn.execute("COMMIT")
 
-    async def _work_off(self, seqs: list[int]) -> None:
+    async def _work_off(self, rows: Rows) -> None:
         began = time.perf_counter()
         async with self._conn.transaction():
             with blaming_records():
-                taken = await self._inbox.work_off(self._conn, self._turn.project, seqs)
-            if taken != len(seqs):
+                worked = await self._inbox.work_off(self._conn, self._turn.project, rows)
+            if worked.rows != len(rows.seqs):
                 raise LaneLost("Another worker has worked off rows of this portion")
             elapsed_ms = (time.perf_counter() - began) * 1000
-            # a portion that took all there was says little about what the next may take
-            most = max(2 * len(seqs), self._limit if len(seqs) < self._limit else 1)
-            await self._advance(next_size(len(seqs), elapsed_ms, self._settings, most=most), elapsed_ms / len(seqs))
+            units = max(1, worked.units)
+            self.emptied, self.for_actions = units < self._limit, worked.for_actions
+            # a portion that took all there was, in time, says nothing about what the next may take
+            if self.emptied and elapsed_ms <= self._settings.portion_ms:
+                size = self._limit
+            else:
+                size = next_size(units, elapsed_ms, self._settings, most=2 * units)
+            await self._advance(size, elapsed_ms / units)
 
     async def _set_aside(self, seq: int, reason: str) -> None:
         async with self._conn.transaction():

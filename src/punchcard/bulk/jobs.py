@@ -69,15 +69,16 @@ class Part(Struct, frozen=True):
 class Batch(Struct, frozen=True):
     """The records of one portion as they were sent, and the position of the first in the request.
 
-    `parameters` came with the request beside its records. `earlier` is empty but in a dry run, which has stored nothing
-    of the portions before: these are their records, as far as they did not fail. A plan applies them first, and says
-    nothing of them.
+    `parameters` came with the request beside its records, `action_id` is that of the async action. `earlier` is empty
+    but in a dry run, which has stored nothing of the portions before: these are their records, as far as they did not
+    fail. A plan applies them first, and says nothing of them.
     """
 
     first_record: int
     bodies: Sequence[bytes]
     earlier: Part = Part((), ())
     parameters: Mapping[str, Any] = {}
+    action_id: str = ""
 
     def __len__(self) -> int:
         return len(self.bodies)
@@ -94,13 +95,14 @@ class Batch(Struct, frozen=True):
 class Stretch(Struct, frozen=True):
     """Of a walk: at most `rows_max` rows behind `cursor` (none: from the start). So many came before the first.
 
-    `parameters` came with the request.
+    `parameters` came with the request, `action_id` is that of the async action.
     """
 
     cursor: Any
     rows_max: int
     first_record: int
     parameters: Mapping[str, Any] = {}
+    action_id: str = ""
 
     def __len__(self) -> int:
         return self.rows_max
@@ -135,6 +137,27 @@ class Job(Protocol):
         """The documented `result` of a finished action."""
 
 
+class Rows(Struct, frozen=True):
+    """The next rows of an inbox, by `seq`, and how much work they are at most: one that stands for more is alone."""
+
+    seqs: Sequence[int]
+    units: int
+
+    def halved(self) -> "Rows":
+        """Half of the work."""
+        half = self.units // 2
+        return Rows(self.seqs[:half] if len(self.seqs) > 1 else self.seqs, half)
+
+
+class Worked(Struct, frozen=True):
+    """How many rows of an inbox were taken out, and how much work they were; `for_actions`: some came from bulk jobs,
+    and somebody may wait for that."""
+
+    rows: int
+    units: int
+    for_actions: bool = False
+
+
 class Inbox(Protocol):
     """What a lane works off that has rows of a table instead of actions.
 
@@ -143,14 +166,14 @@ class Inbox(Protocol):
     """
 
     lane: Lane
-    # how many rows the first portion takes at most; later ones adapt to the time a portion takes
+    # how much the first portion does at most; later ones adapt to the time a portion takes
     portion_rows: int
 
-    async def waiting(self, conn: Conn, project: str, *, floor: int, limit: int) -> list[int]:
-        """The first rows by `seq`, none of them below `floor`."""
+    async def waiting(self, conn: Conn, project: str, *, floor: int, limit: int) -> Rows:
+        """The first rows by `seq`, none of them below `floor`, as far as they are `limit` units of work."""
 
-    async def work_off(self, conn: Conn, project: str, seqs: Sequence[int]) -> int:
-        """Take rows out, and do what follows from them, in the transaction that is open. How many were there."""
+    async def work_off(self, conn: Conn, project: str, rows: Rows) -> Worked:
+        """Take rows out, and do what follows from them, in the transaction that is open."""
 
     async def set_aside(self, conn: Conn, project: str, seq: int, reason: str) -> None:
         """Take a row out that cannot be worked off, and keep it where it is found."""
@@ -163,6 +186,12 @@ class ConcludingJob(Job, Protocol):
         self, conn: Conn, project: str, action_id: str, parameters: Mapping[str, Any], *, succeeded: bool
     ) -> None:
         """Note the end, in the transaction of the last portion. Also called for an action that was cancelled."""
+
+
+class PlacingJob(Job, Protocol):
+    """A job that changes customers, who are then placed into segments: its actions show what that came to."""
+
+    places_customers: bool
 
 
 class ReportingJob(Job, Protocol):
@@ -208,3 +237,8 @@ def concludes(job: Job) -> TypeGuard[ConcludingJob]:
 def is_reported(job: Job) -> TypeGuard[ReportingJob]:
     """Whether the job says something about each record."""
     return hasattr(job, "report_columns")
+
+
+def places_customers(job: Job) -> TypeGuard[PlacingJob]:
+    """Whether customers are placed into segments after the job."""
+    return hasattr(job, "places_customers")

@@ -31,7 +31,7 @@ SHARED_LANES_MIN = 32
 # how many waiting actions of a round_robin lane a turn puts under way at most
 STARTS_MAX = 1000
 # lanes that have rows of a table to work off instead of actions
-INBOX_LANES = frozenset({Lane.REACTIONS})
+INBOX_LANES = frozenset({Lane.REACTIONS, Lane.SEGMENTS})
 # how often all lanes with work are looked for, in seconds
 FULL_LOOK_S = 30.0
 

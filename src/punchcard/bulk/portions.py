@@ -327,7 +327,8 @@ class PayloadPortion(Portion[Batch]):
         if self._claim.dry_run:
             return await self._read_all(first, limit)
         self._stock = await pieces.fetch(self._conn, self._claim, first, limit)
-        return Batch(first, self._stock.bodies[first - self._stock.first :][:limit], parameters=self._claim.parameters)
+        bodies = self._stock.bodies[first - self._stock.first :][:limit]
+        return Batch(first, bodies, parameters=self._claim.parameters, action_id=self._claim.id)
 
     async def _read_all(self, first: int, limit: int) -> Batch:
         end, bodies = min(first + limit, self._claim.records_total), list[bytes]()
@@ -339,7 +340,7 @@ class PayloadPortion(Portion[Batch]):
         failed = {row.record for row in await cursor.fetchall()}
         earlier = [record for record in range(first) if record not in failed]
         part = Part(earlier, [bodies[record] for record in earlier])
-        return Batch(first, bodies[first:end], part, self._claim.parameters)
+        return Batch(first, bodies[first:end], part, self._claim.parameters, self._claim.id)
 
     async def attempt(self, work: Batch) -> bool:
         if not self._claim.dry_run:
@@ -382,7 +383,7 @@ class WalkPortion(Portion[Stretch]):
 
     async def read(self) -> Stretch:
         claim = self._claim
-        return Stretch(claim.cursor, claim.portion_records, claim.records_next, claim.parameters)
+        return Stretch(claim.cursor, claim.portion_records, claim.records_next, claim.parameters, claim.id)
 
     async def fail_first(self, work: Stretch, reason: str) -> bool:
         first = msgspec.structs.replace(work, rows_max=1)

@@ -16,7 +16,13 @@ SELECT s.xmin::text AS xmin, s.workers, s.rank, w.project_id, w.lane, t.turn,
               WHERE a.accepted_xid >= :since::xid8 AND a.finished_at IS NULL
               UNION
              SELECT o.project_id, 'reactions' FROM event_outbox AS o
-              WHERE o.accepted_xid >= :since::xid8) AS w ON true
+              WHERE o.accepted_xid >= :since::xid8
+              UNION
+             SELECT i.project_id, 'segments' FROM segment_inbox AS i
+              WHERE i.accepted_xid >= :since::xid8
+              UNION
+             SELECT d.project_id, 'segments' FROM segment_clocks AS d
+              WHERE d.due_at <= clock_timestamp()) AS w ON true
   LEFT JOIN LATERAL (
        SELECT l.turn, l.served_at FROM lane_turns AS l
         WHERE l.project_id = w.project_id AND l.lane = w.lane
@@ -54,12 +60,21 @@ WITH RECURSIVE waiting AS (
            SELECT o.project_id FROM event_outbox AS o
             WHERE o.project_id > outbox.project_id
             ORDER BY o.project_id LIMIT 1) AS next
+), inbox AS (
+    (SELECT project_id FROM segment_inbox ORDER BY project_id LIMIT 1)
+    UNION ALL
+    SELECT next.project_id
+      FROM inbox CROSS JOIN LATERAL (
+           SELECT i.project_id FROM segment_inbox AS i
+            WHERE i.project_id > inbox.project_id
+            ORDER BY i.project_id LIMIT 1) AS next
 )
 SELECT s.xmin::text AS xmin, w.project_id, w.lane
   FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) AS s
   LEFT JOIN (SELECT project_id, lane FROM waiting UNION SELECT project_id, lane FROM under_way
               UNION SELECT project_id, lane FROM async_action_cancels
-              UNION SELECT project_id, 'reactions' FROM outbox) AS w ON true;
+              UNION SELECT project_id, 'reactions' FROM outbox
+              UNION SELECT project_id, 'segments' FROM inbox) AS w ON true;
 
 -- name: lane_try_lock
 -- Take the lane for this session. Reads no table: it would read it as it was before the lock.

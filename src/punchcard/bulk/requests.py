@@ -207,11 +207,12 @@ async def accept_records(
     limit: BodyLimit | None = None,
     empty_allowed: bool = False,
     dry_run: bool = False,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Any:
     """Accept an array of records for `job`: the answer to the request, which is the framework's.
 
-    `empty_allowed`: no body at all is no records. Raises `InvalidPayload` with the path of the first shape error, and
-    what `BodyBudget.json` and `idempotency.once` raise.
+    `parameters` came beside the records. `empty_allowed`: no body at all is no records. Raises `InvalidPayload` with
+    the path of the first shape error, and what `BodyBudget.json` and `idempotency.once` raise.
     """
     budget: BodyBudget = request.app.state.body_budget
     key = idempotency.checked(request, idempotency_key)
@@ -221,8 +222,9 @@ async def accept_records(
             return repeated
         body = b"[]" if empty_allowed and not sent.strip() else sent
         schedule = functools.partial(
-            async_actions.schedule, project=project, job=job, request_id=request_id_of(request), dry_run=dry_run
-        )
+            async_actions.schedule, project=project, job=job, request_id=request_id_of(request),
+            parameters=parameters, dry_run=dry_run,
+        )  # fmt: skip
 
         async def accept_checked(conn: Conn) -> Scheduled:
             return Scheduled(await schedule(conn, records=records))

@@ -197,6 +197,8 @@ class Worker:
             await portion.withdraw()
         else:
             self._resting.pop(turn.place, None)
+            if portion.for_actions:
+                self._done.owe()
             if portion.emptied:
                 self._gathering[turn.place] = time.monotonic() + GATHER_S
         self._round.has_served = True

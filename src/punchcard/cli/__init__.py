@@ -23,6 +23,7 @@ COMMANDS = {
     "metadata-schemas": "schemas:metadata_schemas_group",
     "event-schemas": "schemas:event_schemas_group",
     "lanes": "lanes:lanes_group",
+    "segments": "segments:segments_group",
     "import": "importing:import_files",
 }
 

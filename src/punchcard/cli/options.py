@@ -86,12 +86,22 @@ def running_dsn(settings: Settings, advice: str) -> str:
     return dsn
 
 
-def in_transaction(dsn: str, work: Callable[[Conn], Awaitable[ResultT]]) -> ResultT:
-    """What `work` returns, run in one transaction on a database that is migrated."""
+def on_database(dsn: str, work: Callable[[Conn], Awaitable[ResultT]]) -> ResultT:
+    """What `work` returns, run on a database that is migrated; it opens its transactions itself."""
 
     async def run() -> ResultT:
-        async with await connect(dsn, part="cli") as conn, conn.transaction():
+        async with await connect(dsn, part="cli") as conn:
             await processes.require_migrated(conn)
             return await work(conn)
 
     return asyncio.run(run())
+
+
+def in_transaction(dsn: str, work: Callable[[Conn], Awaitable[ResultT]]) -> ResultT:
+    """What `work` returns, run in one transaction on a database that is migrated."""
+
+    async def run(conn: Conn) -> ResultT:
+        async with conn.transaction():
+            return await work(conn)
+
+    return on_database(dsn, run)

@@ -15,12 +15,12 @@ from punchcard.customers.customers import CustomerIn
 from punchcard.customers.events import SimpleCustomer
 from punchcard.db import statements
 from punchcard.db.database import Conn, StaleRead
-from punchcard.events import events
+from punchcard.events import events, segment_inbox
 from punchcard.events.events import Cause, Event
+from punchcard.events.segment_inbox import Origin
 from punchcard.http import answers, idempotency, objects, shapes
 from punchcard.http.bodies import BodyBudget
 from punchcard.metadata_schemas import validation
-from punchcard.segments import inbox
 
 SQL = statements.beside(__file__)
 
@@ -115,15 +115,14 @@ async def track(conn: Conn, project: str, cause: Cause, given: CustomEventIn) ->
     metadata = given.metadata or {}
     validation.check_whole(schema.properties, metadata)
     written = await customer_requests.upsert(conn, project, cause, given.customer)
-    row = await (
-        await conn.execute(SQL.custom_event_customer_lock, {"project_id": project, "id": written.id})
-    ).fetchone()
+    counted = {"project_id": project, "id": written.id, "event": given.event}
+    row = await (await conn.execute(SQL.custom_event_count, counted)).fetchone()
     if row is None:
         raise StaleRead
     customer = SimpleCustomer(row.id, row.name, row.email, row.source_id, msgspec.json.decode(row.metadata))
     event = TrackedEvent(ids.new("event"), given.event, CustomerOfEvent(customer.id), metadata, row.now)
     payload = CustomEventPayload(event, EventSchemaNamed(schema.id, given.event), customer)
-    await inbox.append(conn, project, [customer.id], cause=CAUSE)
+    await segment_inbox.append(conn, project, [customer.id], Origin(CAUSE, group_id=cause.group_id, depth=cause.depth))
     await events.record(conn, project, cause, [Event(TRACKED, event.id, payload, customer_id=customer.id)])
     return CustomEvent(given.event, customer, metadata)
 

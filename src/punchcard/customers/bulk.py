@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from punchcard.bulk import requests
 from punchcard.bulk.async_actions import Scheduled
+from punchcard.bulk.jobs import Batch
 from punchcard.bulk.requests import RecordShape
 from punchcard.bulk.updates import BulkUpdate, Checks, Plan
 from punchcard.customers import customers
@@ -16,10 +17,11 @@ from punchcard.customers.customers import CustomerAttributes, CustomerRow
 from punchcard.db import row_totals
 from punchcard.db.database import Conn
 from punchcard.db.row_times import timed
+from punchcard.events import segment_inbox
+from punchcard.events.segment_inbox import Origin
 from punchcard.http import idempotency
 from punchcard.http.shapes import ID_LENGTH_MAX
 from punchcard.metadata_schemas import metadata_schemas
-from punchcard.segments import inbox
 from punchcard.settings import Settings
 
 # what the interactive page offers to send
@@ -47,6 +49,7 @@ class CustomersBulkUpdate(BulkUpdate[CustomerRow]):
     resource = "customer"
     id_prefix = "cust"
     shape = RecordShape(CustomerUpdate, nouns="customers")
+    places_customers = True
     # why the customers concerned are to be placed into segments again
     cause = "customers.bulk_update"
 
@@ -63,6 +66,10 @@ class CustomersBulkUpdate(BulkUpdate[CustomerRow]):
         """Change a customer as a record says. Whether anything changed."""
         return row.apply(given)
 
+    async def plan(self, conn: Conn, project: str, batch: Batch) -> Plan[CustomerRow]:
+        """As any bulk update; what changes bears the id of the async action."""
+        return mark(await super().plan(conn, project, batch), batch.action_id)
+
     async def lock_rows(self, conn: Conn, project: str, rows: Sequence[CustomerRow]) -> bool:
         """Lock stored customers; whether all are as they were read."""
         return await customers.lock(conn, project, rows)
@@ -72,14 +79,25 @@ class CustomersBulkUpdate(BulkUpdate[CustomerRow]):
         await write(conn, project, plan, cause=self.cause)
 
 
+def mark(plan: Plan[CustomerRow], action_id: str) -> Plan[CustomerRow]:
+    """The plan, in which each customer that changes bears the id of the async action that changes it."""
+    for row in plan.changed.values():
+        row.async_action_id = action_id
+    return plan
+
+
 async def write(conn: Conn, project: str, plan: Plan[CustomerRow], *, cause: str) -> None:
-    """Write the customers that a plan has changed, of which the stored ones are locked, and note them for segments."""
+    """Write the customers that a plan has changed, of which the stored ones are locked, and note them for segments.
+
+    Some have changed, and all of them bear the id of one async action: see `mark`.
+    """
     new, known = plan.new, plan.known
+    origin = Origin(cause, async_action_id=next(iter(plan.changed.values())).async_action_id)
     now = await customers.write_clock(conn, project)
     await customers.insert(conn, project, timed(new, now))
     await customers.update(conn, project, timed(known, now + timedelta(microseconds=len(new))))
     await row_totals.add(conn, project, {"customers": len(new)}, slot=row_totals.SLOT_OF_IMPORTS)
-    await inbox.append(conn, project, sorted(plan.changed), cause=cause)
+    await segment_inbox.append(conn, project, sorted(plan.changed), origin)
 
 
 class CustomersMetadataUpdate(CustomersBulkUpdate):

@@ -12,6 +12,7 @@ from punchcard.bulk import csv_imports
 from punchcard.bulk.async_actions import Scheduled
 from punchcard.bulk.csv_files import Layout
 from punchcard.bulk.csv_imports import Cells, Columns, CsvImport
+from punchcard.bulk.jobs import Batch
 from punchcard.bulk.updates import Plan
 from punchcard.customers import bulk, customers
 from punchcard.customers.customers import Address, CustomerIn, CustomerRow
@@ -124,6 +125,11 @@ class CustomersCsvImport(CsvImport[CustomerRow]):
     type = "CUSTOMERS.IMPORT_CSV"
     layout = LAYOUT
     noun = "customer"
+    places_customers = True
+
+    async def plan(self, conn: Conn, project: str, batch: Batch) -> Plan[CustomerRow]:
+        """As any import of a file; what changes bears the id of the async action."""
+        return bulk.mark(await super().plan(conn, project, batch), batch.action_id)
 
     async def begin(
         self, conn: Conn, project: str, rows: Sequence[Cells], columns: Columns

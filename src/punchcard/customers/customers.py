@@ -81,6 +81,8 @@ class CustomerRow(Struct):
     # only where a single one is written
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    # given when it is written: the bulk job that changes it; none of a request
+    async_action_id: str | None = None
 
     def apply(self, given: CustomerAttributes) -> bool:
         """Write the supplied attributes: fields replace, metadata merges by key; `birthdate` wins over `birthday`.
@@ -178,7 +180,8 @@ class CustomerReferrals(Struct):
 
 
 class Customer(Struct, omit_defaults=True):
-    """A customer as the API shows it."""
+    """A customer as the API shows it. `async_action_id` is ours: of the bulk job that changed it last, none after a
+    request."""
 
     id: str
     source_id: str | None
@@ -197,6 +200,7 @@ class Customer(Struct, omit_defaults=True):
     birthday: date | UnsetType = UNSET
     address: Address | UnsetType = UNSET
     updated_at: datetime | UnsetType = UNSET
+    async_action_id: str | UnsetType = UNSET
 
 
 class CustomerList(Struct):
@@ -238,7 +242,7 @@ async def lock(conn: Conn, project: str, customers: Sequence[CustomerRow]) -> bo
 _COPY = sql.SQL(
     "COPY customers (project_id, id, source_id, name, description, email, phone, birthdate, birthday, address,"
     " metadata, created_at, orders_total_amount, orders_total_count, orders_last_id, orders_last_amount,"
-    " orders_last_date)"
+    " orders_last_date, async_action_id)"
     " FROM STDIN (FORMAT BINARY)"
 )
 _COPY_TYPES = ["text"] * 7 + [
@@ -252,6 +256,7 @@ _COPY_TYPES = ["text"] * 7 + [
     "text",
     "int8",
     "timestamptz",
+    "text",
 ]
 
 
@@ -275,6 +280,7 @@ async def insert(conn: Conn, project: str, customers: Sequence[tuple[CustomerRow
                 None if c.address is None else jsonb(msgspec.json.encode(c.address)),
                 jsonb(msgspec.json.encode(c.metadata)), created_at,
                 c.orders_total_amount, c.orders_total_count, c.orders_last_id, c.orders_last_amount, c.orders_last_date,
+                c.async_action_id,
             ))  # fmt: skip
 
 
@@ -310,6 +316,7 @@ def _summaries(changes: Sequence[tuple[CustomerRow, datetime]]) -> dict[str, Any
         "last_amounts": [c.orders_last_amount for c, _ in changes],
         "last_dates": [c.orders_last_date for c, _ in changes],
         "nows": [now for _, now in changes],
+        "async_action_ids": [c.async_action_id for c, _ in changes],
     }
 
 
@@ -321,7 +328,7 @@ async def get_customer(conn: Conn, project: str, customer_id: str) -> Customer:
     row = await (await conn.execute(SQL.customer_get, {"project_id": project, "id": customer_id})).fetchone()
     if row is None:
         raise NotFound("customer", customer_id)
-    return shown(row)
+    return shown(row, async_action_id=row.async_action_id)
 
 
 # Those with a source id, then those without, oldest first: an index cannot tell the latter apart.
@@ -358,20 +365,31 @@ async def list_customers(
     order: str | None,
     filters: CustomerFilters,
     starting_after: datetime | None,
+    segment_id: str | None = None,
 ) -> CustomerList:
     """A page of customers, newest first by default. With `starting_after`, of those behind that moment in the order.
 
-    Needs a transaction.
+    With `segment_id`, of its members. Needs a transaction. Raises `NotFound` for the segment.
     """
     field, descending = lists.ordering(order, tuple(ORDERS), "-created_at")
     if starting_after is not None and field == "source_id":
         raise InvalidQuery("Property .starting_after needs an order by created_at or updated_at")
     rows = pages.Rows(SQL.customers_list, {"project_id": project})
+    members = None
+    if segment_id is not None:
+        key = {"project_id": project, "segment_id": segment_id}
+        members = await (await conn.execute(SQL.customers_segment, key)).fetchone()
+        if members is None:
+            raise NotFound("segment", segment_id)
+        rows = pages.Rows(SQL.customers_members, key)
     _narrow(rows, filters)
     beyond = None if starting_after is None else (starting_after,)
     found = await rows.page(conn, ORDERS[field], descending=descending, limit=limit, page=page, beyond=beyond)
-    total = await rows.count(conn) if rows.narrowed else await row_totals.total(conn, project, "customers")
-    customers = [shown(row) for row in found.rows]
+    if rows.narrowed:
+        total = await rows.count(conn)
+    else:
+        total = await row_totals.total(conn, project, "customers") if members is None else members.total
+    customers = [shown(row, async_action_id=row.async_action_id) for row in found.rows]
     return CustomerList("list", "customers", customers, total=total, has_more=found.has_more)
 
 
@@ -388,8 +406,11 @@ def _narrow(rows: pages.Rows, filters: CustomerFilters) -> None:
     rows.dates(filters.dates)
 
 
-def shown(row: Any) -> Customer:
-    """The customer of a row of `customer_get`, `customers_list` or `customers_shown`."""
+def shown(row: Any, *, async_action_id: str | None = None) -> Customer:
+    """The customer of a row of `customer_get`, `customers_list` or `customers_shown`.
+
+    `async_action_id` is to be said, because what a request writes has none, whatever there was before.
+    """
     count, total = row.orders_total_count, row.orders_total_amount
     orders = OrdersSummary(
         total_amount=total,
@@ -416,6 +437,7 @@ def shown(row: Any) -> Customer:
         birthday=or_unset(row.birthday),
         address=or_unset(row.address),
         updated_at=or_unset(row.updated_at),
+        async_action_id=or_unset(async_action_id),
     )
 
 
@@ -453,13 +475,12 @@ async def get_customers(
         email=lists.text_of(email, "email"), name=lists.text_of(name, "name"), city=lists.text_of(city, "city"),
         dates=dates,
     )  # fmt: skip
-    if segment_id:
-        raise NotFound("segment", segment_id)  # there are none yet
     database: Database = request.app.state.database
     async with database.transaction() as conn:
         return await list_customers(
-            conn, project, limit=limit, page=page, order=order, filters=filters, starting_after=after
-        )
+            conn, project, limit=limit, page=page, order=order, filters=filters, starting_after=after,
+            segment_id=lists.text_of(segment_id, "segment_id"),
+        )  # fmt: skip
 
 
 @get("/v1/customers/{customer_id:str}", operation_id="get-customer", tags=["Customers"])

@@ -20,11 +20,15 @@ from punchcard.customers.erasure import Person, Search
 from punchcard.db import row_totals, statements
 from punchcard.db.database import Conn, Database, StaleRead
 from punchcard.events import events as event_log
+from punchcard.events import segment_inbox
 from punchcard.events.events import Cause, Event
+from punchcard.events.segment_inbox import Origin
 from punchcard.http import idempotency
 
 SQL = statements.beside(__file__)
 
+# why the customer is to be taken out of its segments
+CAUSE = "customers.delete"
 # longer than any transaction of ours runs
 TRANSACTION_MAX = timedelta(minutes=10)
 
@@ -35,7 +39,7 @@ class DeletedRows(Struct):
     """How much went with a customer.
 
     `customer_events` are all events of its Activity; `events` are the custom ones among them, `order_events` those of
-    its orders.
+    its orders. `segments` is in how many it was.
     """
 
     events: int
@@ -88,12 +92,16 @@ async def remove_locked(conn: Conn, project: str, cause: Cause, customer_id: str
     await conn.execute(SQL.customer_vouchers_release, key)
     orders = (await conn.execute(SQL.customer_orders_delete, key)).rowcount
     await conn.execute(SQL.customer_referred_orders_release, key)
+    await conn.execute(SQL.customer_custom_event_totals_delete, key)
+    member = await (await conn.execute(SQL.customer_segments_count, key)).fetchone()
+    assert member is not None
     await conn.execute(SQL.customer_delete, key)
     gone = await (await conn.execute(SQL.customer_events_delete, key)).fetchone()
     assert gone is not None
+    await segment_inbox.append(conn, project, [customer_id], Origin(CAUSE, group_id=cause.group_id, depth=cause.depth))
     await event_log.record(conn, project, cause, [event])
     await row_totals.add(conn, project, {"customers": -1, "orders": -orders}, slot=row_totals.drawn_slot())
-    return DeletedRows(gone.custom_events, gone.events, orders, gone.order_events)
+    return DeletedRows(gone.custom_events, gone.events, orders, gone.order_events, segments=member.segments)
 
 
 async def erase_elsewhere(database: Database, project: str, customer_id: str) -> Search:

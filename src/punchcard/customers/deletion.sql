@@ -24,6 +24,13 @@ UPDATE orders AS o SET referrer_id = NULL
            FOR NO KEY UPDATE) AS referred
  WHERE o.project_id = :project_id AND o.id = referred.id;
 
+-- name: customer_custom_event_totals_delete!
+DELETE FROM custom_event_totals WHERE project_id = :project_id AND customer_id = :id;
+
+-- name: customer_segments_count
+-- In how many segments a customer is. It stays there until the segments lane finds that it is gone.
+SELECT count(*) AS segments FROM segment_members WHERE project_id = :project_id AND customer_id = :id;
+
 -- name: customer_delete!
 DELETE FROM customers WHERE project_id = :project_id AND id = :id;
 

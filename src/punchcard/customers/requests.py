@@ -6,8 +6,7 @@ The rules of a change are those of `CustomerRow.apply`, which imports and bulk u
 from collections.abc import Callable
 
 import msgspec
-from litestar import Request, Response, get, post, put
-from msgspec import Struct
+from litestar import Request, Response, post, put
 
 from punchcard import ids
 from punchcard.customers import customers, events
@@ -21,11 +20,12 @@ from punchcard.db import row_totals
 from punchcard.db.database import Conn, Database, StaleRead
 from punchcard.errors import NotFound, RecordMissing
 from punchcard.events import events as event_log
+from punchcard.events import segment_inbox
 from punchcard.events.events import Cause
+from punchcard.events.segment_inbox import Origin
 from punchcard.http import answers, idempotency, objects, shapes
 from punchcard.http.bodies import BodyBudget
 from punchcard.metadata_schemas import metadata_schemas
-from punchcard.segments import inbox
 
 # why the customer is to be placed into segments again
 CAUSE = "customers.update"
@@ -38,26 +38,6 @@ EXAMPLE = {
     "metadata": {"lang": "en"},
 }
 UPDATE_EXAMPLE = {"phone": "+44 20 7946 0018", "metadata": {"lang": "fr"}}
-
-# ---- types -------------------------------------------------------------------------------------
-
-
-class SimpleSegment(Struct):
-    """A segment as a list of a customer's segments shows it."""
-
-    id: str
-    name: str
-    object: str = "segment"
-
-
-class CustomerSegmentList(Struct):
-    """All segments of a customer."""
-
-    object: str
-    data_ref: str
-    data: list[SimpleSegment]
-    total: int
-
 
 # ---- operations --------------------------------------------------------------------------------
 
@@ -131,7 +111,7 @@ async def _write(conn: Conn, project: str, cause: Cause, row: CustomerRow) -> Cu
     write = customers.insert if is_new else customers.update
     await write(conn, project, [(row, now)])
     customer = await customers.get_customer(conn, project, row.id)
-    await inbox.append(conn, project, [row.id], cause=CAUSE)
+    await segment_inbox.append(conn, project, [row.id], Origin(CAUSE, group_id=cause.group_id, depth=cause.depth))
     event = events.of_customer(events.CREATED if is_new else events.UPDATED, customer)
     await event_log.record(conn, project, cause, [event])
     if is_new:
@@ -202,13 +182,4 @@ async def put_customer(request: Request, project: str, customer_id: str) -> Cust
     return customer
 
 
-@get("/v1/customers/{customer_id:str}/segments", operation_id="list-customer-segments", tags=["Customers"])
-async def get_segments(project: str, customer_id: str) -> CustomerSegmentList:
-    """List the segments of a customer.
-
-    Also for ids that nobody has. There are no segments yet.
-    """
-    return CustomerSegmentList("list", "data", [], total=0)
-
-
-ROUTES = [post_customer, put_customer, get_segments]
+ROUTES = [post_customer, put_customer]

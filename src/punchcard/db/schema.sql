@@ -25,6 +25,15 @@ CREATE TABLE async_action_cancels (
     CONSTRAINT async_action_cancels_pkey PRIMARY KEY (project_id, lane, action_id)
 );
 
+CREATE TABLE async_action_effects (
+    project_id text NOT NULL STATISTICS 0,
+    action_id text NOT NULL,
+    segment_id text NOT NULL,
+    entered bigint NOT NULL,
+    left bigint NOT NULL,
+    CONSTRAINT async_action_effects_pkey PRIMARY KEY (project_id, action_id, segment_id)
+) WITH (fillfactor=50);
+
 CREATE TABLE async_action_failures (
     project_id text NOT NULL STATISTICS 0,
     action_id text NOT NULL,
@@ -161,6 +170,15 @@ CREATE TABLE custom_event_schemas (
 );
 CREATE UNIQUE INDEX custom_event_schemas_name ON custom_event_schemas USING btree (project_id, name);
 
+CREATE TABLE custom_event_totals (
+    project_id text NOT NULL STATISTICS 0,
+    customer_id text NOT NULL,
+    event text NOT NULL,
+    total bigint NOT NULL,
+    last_occurred_at timestamp with time zone NOT NULL,
+    CONSTRAINT custom_event_totals_pkey PRIMARY KEY (project_id, customer_id, event)
+) WITH (fillfactor=85);
+
 CREATE TABLE customer_deletions (
     project_id text NOT NULL STATISTICS 0,
     id text NOT NULL,
@@ -189,6 +207,7 @@ CREATE TABLE customers (
     orders_last_id text,
     orders_last_amount bigint,
     orders_last_date timestamp with time zone,
+    async_action_id text,
     CONSTRAINT customers_pkey PRIMARY KEY (project_id, id),
     CONSTRAINT customers_orders_total_amount_check CHECK ((orders_total_amount >= 0)),
     CONSTRAINT customers_orders_total_count_check CHECK ((orders_total_count >= 0))
@@ -345,6 +364,7 @@ CREATE TABLE orders (
     ordered_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone,
+    async_action_id text,
     CONSTRAINT orders_pkey PRIMARY KEY (project_id, id),
     CONSTRAINT orders_amount_check CHECK ((amount >= 0)),
     CONSTRAINT orders_status_check CHECK ((status = ANY (ARRAY['CREATED'::text, 'PAID'::text, 'CANCELED'::text, 'FULFILLED'::text]))),
@@ -394,14 +414,97 @@ CREATE TABLE row_totals (
     CONSTRAINT row_totals_pkey PRIMARY KEY (project_id, resource, slot)
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
 
+CREATE TABLE segment_clocks (
+    project_id text NOT NULL STATISTICS 0,
+    due_at timestamp with time zone NOT NULL,
+    CONSTRAINT segment_clocks_pkey PRIMARY KEY (project_id)
+) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
+CREATE INDEX segment_clocks_due ON segment_clocks USING btree (due_at, project_id);
+
+CREATE TABLE segment_due (
+    project_id text NOT NULL STATISTICS 0,
+    customer_id text NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    CONSTRAINT segment_due_pkey PRIMARY KEY (project_id, customer_id)
+) WITH (fillfactor=85);
+CREATE INDEX segment_due_at ON segment_due USING btree (project_id, due_at, customer_id);
+
+CREATE TABLE segment_failures (
+    project_id text NOT NULL STATISTICS 0,
+    seq bigint NOT NULL,
+    task text NOT NULL,
+    customer_id text,
+    segment_id text,
+    reason text NOT NULL,
+    failed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT segment_failures_pkey PRIMARY KEY (project_id, seq)
+);
+
 CREATE TABLE segment_inbox (
     project_id text NOT NULL STATISTICS 0,
     seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
-    customer_id text NOT NULL,
+    customer_id text,
     cause text NOT NULL,
     silent boolean NOT NULL DEFAULT false,
-    CONSTRAINT segment_inbox_pkey PRIMARY KEY (project_id, seq)
+    task text NOT NULL DEFAULT 'place'::text,
+    segment_id text,
+    revision integer,
+    enters text[],
+    leaves text[],
+    group_id text,
+    async_action_id text,
+    depth smallint NOT NULL DEFAULT 0,
+    accepted_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    accepted_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    CONSTRAINT segment_inbox_pkey PRIMARY KEY (project_id, seq),
+    CONSTRAINT segment_inbox_check CHECK (((customer_id IS NOT NULL) = (task = 'place'::text))),
+    CONSTRAINT segment_inbox_check1 CHECK (((segment_id IS NOT NULL) = (task = ANY (ARRAY['populate'::text, 'forget'::text, 'count'::text])))),
+    CONSTRAINT segment_inbox_task_check CHECK ((task = ANY (ARRAY['place'::text, 'populate'::text, 'clock'::text, 'forget'::text, 'count'::text])))
+) WITH (autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=1000);
+CREATE INDEX segment_inbox_action ON segment_inbox USING btree (project_id, async_action_id) WHERE (async_action_id IS NOT NULL);
+CREATE INDEX segment_inbox_arrivals ON segment_inbox USING btree (accepted_xid, project_id);
+CREATE INDEX segment_inbox_silent ON segment_inbox USING btree (project_id, customer_id, seq) WHERE silent;
+
+CREATE TABLE segment_members (
+    project_id text NOT NULL STATISTICS 0,
+    segment_id text NOT NULL,
+    customer_id text NOT NULL,
+    customer_created_at timestamp with time zone NOT NULL,
+    entered_at timestamp with time zone NOT NULL,
+    async_action_id text,
+    CONSTRAINT segment_members_pkey PRIMARY KEY (project_id, segment_id, customer_id)
 );
+CREATE INDEX segment_members_customer ON segment_members USING btree (project_id, customer_id, segment_id);
+CREATE INDEX segment_members_listed ON segment_members USING btree (project_id, segment_id, customer_created_at) WHERE (customer_created_at > '-infinity'::timestamp with time zone);
+
+CREATE TABLE segment_summaries (
+    project_id text NOT NULL STATISTICS 0,
+    segment_id text NOT NULL,
+    revision integer NOT NULL,
+    populated_to text,
+    populate_until text,
+    members bigint NOT NULL DEFAULT 0,
+    counted_on date,
+    entered bigint NOT NULL DEFAULT 0,
+    left bigint NOT NULL DEFAULT 0,
+    changed_at timestamp with time zone,
+    CONSTRAINT segment_summaries_pkey PRIMARY KEY (project_id, segment_id)
+) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=500);
+
+CREATE TABLE segments (
+    project_id text NOT NULL STATISTICS 0,
+    id text NOT NULL,
+    name text NOT NULL,
+    type text NOT NULL,
+    filter json,
+    revision integer NOT NULL DEFAULT 1,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone,
+    CONSTRAINT segments_pkey PRIMARY KEY (project_id, id),
+    CONSTRAINT segments_check CHECK (((filter IS NULL) = (type = 'static'::text))),
+    CONSTRAINT segments_type_check CHECK ((type = ANY (ARRAY['static'::text, 'passive'::text, 'auto-update'::text])))
+);
+CREATE UNIQUE INDEX segments_created ON segments USING btree (project_id, created_at);
 
 CREATE TABLE skus (
     project_id text NOT NULL STATISTICS 0,

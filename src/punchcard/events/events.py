@@ -60,9 +60,16 @@ def of_request(request: Any) -> Cause:
 
 async def record(conn: Conn, project: str, cause: Cause, events: Sequence[Event]) -> None:
     """Write events, in their order, in the transaction that is open. Once it has committed, workers are to be woken."""
+    await record_each(conn, project, [(cause, event) for event in events])
+
+
+async def record_each(conn: Conn, project: str, events: Sequence[tuple[Cause, Event]]) -> None:
+    """Write events that each have a cause of their own. See `record`."""
     if events:
-        encoded = msgspec.json.encode(documents(events)).decode()
-        await conn.execute(SQL.events_record, {"project_id": project, "events": encoded, **parameters_of(cause)})
+        found = documents([event for _, event in events])
+        for document, (cause, _) in zip(found, events, strict=True):
+            document["cause"] = cause
+        await conn.execute(SQL.events_record, {"project_id": project, "events": msgspec.json.encode(found).decode()})
 
 
 def documents(events: Sequence[Event]) -> list[dict[str, Any]]:

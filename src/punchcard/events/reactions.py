@@ -3,9 +3,7 @@
 What follows from events happens here, in the transaction that takes them out: so far they are counted by type.
 """
 
-from collections.abc import Sequence
-
-from punchcard.bulk.jobs import Lane
+from punchcard.bulk.jobs import Lane, Rows, Worked
 from punchcard.db import statements
 from punchcard.db.database import Conn
 
@@ -18,14 +16,15 @@ class Reactions:
     lane = Lane.REACTIONS
     portion_rows = 500
 
-    async def waiting(self, conn: Conn, project: str, *, floor: int, limit: int) -> list[int]:
+    async def waiting(self, conn: Conn, project: str, *, floor: int, limit: int) -> Rows:
         """The first events in the outbox."""
         parameters = {"project_id": project, "floor": floor, "limit": limit}
-        return [row.seq for row in await (await conn.execute(SQL.event_outbox_waiting, parameters)).fetchall()]
+        found = await (await conn.execute(SQL.event_outbox_waiting, parameters)).fetchall()
+        return Rows([row.seq for row in found], len(found))
 
-    async def work_off(self, conn: Conn, project: str, seqs: Sequence[int]) -> int:
+    async def work_off(self, conn: Conn, project: str, rows: Rows) -> Worked:
         """Take events out of the outbox and count them."""
-        parameters = {"project_id": project, "seqs": list(seqs)}
+        parameters = {"project_id": project, "seqs": list(rows.seqs)}
         taken = await (await conn.execute(SQL.event_outbox_take, parameters)).fetchall()
         totals: dict[str, int] = {}
         for row in taken:
@@ -35,7 +34,7 @@ class Reactions:
         if totals:
             columns = {"types": list(totals), "added": list(totals.values())}
             await conn.execute(SQL.event_totals_add, {"project_id": project, **columns})
-        return len(taken)
+        return Worked(len(taken), len(taken))
 
     async def set_aside(self, conn: Conn, project: str, seq: int, reason: str) -> None:
         """Keep an event that nothing could follow from among the failures."""

@@ -6,7 +6,7 @@ repeats it from the start or not at all. Nothing here writes events: what hangs 
 """
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, post
 from litestar.params import Parameter
@@ -19,15 +19,18 @@ from punchcard.bulk.requests import RecordShape
 from punchcard.db import row_totals
 from punchcard.db.database import Conn, StaleRead
 from punchcard.errors import RecordError
+from punchcard.events import segment_inbox
+from punchcard.events.segment_inbox import Origin
 from punchcard.http import idempotency, shapes
 from punchcard.metadata_schemas import metadata_schemas
 from punchcard.orders import lookups, placed_at, storage
 from punchcard.orders.orders import OrderIn
 from punchcard.orders.placed_at import PlacedAt
 from punchcard.orders.planning import Planner
-from punchcard.segments import inbox
+from punchcard.segments.silence import SilentChange
 
 CAUSE = "orders.import"
+SILENT = "silent"
 # what the interactive page offers to send
 EXAMPLE = [
     {
@@ -95,18 +98,24 @@ async def post_import(
     request: Request,  # type: ignore[type-arg]
     project: str,
     dry_run: Annotated[Flag, Parameter(description="`true`: check and count everything, and write nothing.")] = "false",
+    effects: Annotated[
+        Literal["documented", "silent"],
+        Parameter(description="`silent`: customers are placed into segments, and nothing hangs on that (ours)."),
+    ] = "documented",
     idempotency_key: idempotency.KeyHeader = None,
 ) -> Response[Scheduled]:
     """Import historical orders.
 
     Up to 2,000 orders (a setting of the server) are accepted as one async action. Imports of a project run
     one after another. An order that cannot go in is listed in the result and costs the others nothing. Customers,
-    referrers, and products and SKUs with `override` are upserted; the customers concerned are noted for their
-    segments. No webhooks, no events, no order distributions, no points for paid orders.
+    referrers, and products and SKUs with `override` are upserted; the customers concerned are placed into segments,
+    and what hangs on entering one happens. No webhooks, no order, product or SKU events, no order distributions, no
+    points for paid orders.
     """
     answer: Response[Scheduled] = await requests.accept_records(
         request, project, idempotency_key, OrdersImport(), SHAPE,
         records_max=request.app.state.settings.orders_per_import_max, dry_run=dry_run == "true",
+        parameters={"effects": effects} if effects == SILENT else None,
     )  # fmt: skip
     return answer
 
@@ -115,16 +124,22 @@ async def post_import(
 
 
 class Plan(Struct):
-    """What a portion will write: the state after all its orders, the failures, and what became of the others."""
+    """What a portion will write: the state after all its orders, the failures, and what became of the others.
+
+    `action_id` is that of the async action; a `silent` one places customers without events.
+    """
 
     planner: Planner
     failures: list[Failure]
     counts: dict[str, int]
+    action_id: str
+    silent: bool
 
     @classmethod
-    def empty(cls, planner: Planner) -> "Plan":
+    def empty(cls, planner: Planner, batch: Batch) -> "Plan":
         """A plan in which nothing has become of any order yet."""
-        return cls(planner, [], dict.fromkeys(EFFECTS, 0))
+        silent = batch.parameters.get("effects") == SILENT
+        return cls(planner, [], dict.fromkeys(EFFECTS, 0), batch.action_id, silent)
 
     def count(self, name: str, number: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + number
@@ -136,6 +151,7 @@ class OrdersImport:
     type = "ORDERS.IMPORT"
     lane = Lane.FIFO
     portion_records = FIRST_PORTION_RECORDS
+    places_customers = True
 
     def source_id(self, body: bytes) -> str | None:
         """The source id of an order as it was sent."""
@@ -148,10 +164,10 @@ class OrdersImport:
         """Read what the orders name and apply them to it in memory."""
         planner = Planner()
         planner.judge_by(await metadata_schemas.load(conn, project))
-        plan = Plan.empty(planner)
+        plan = Plan.empty(planner, batch)
         if batch.earlier.bodies:
             # of a dry run: applied, but not counted
-            await _apply(await _read(conn, project, batch.earlier, planner), Plan.empty(planner))
+            await _apply(await _read(conn, project, batch.earlier, planner), Plan.empty(planner, batch))
         await _apply(await _read(conn, project, batch.own, planner), plan)
         return plan
 
@@ -168,9 +184,14 @@ class OrdersImport:
         changes = storage.Changes.of(plan.planner)
         if not await storage.lock(conn, project, changes):
             raise StaleRead
-        if not changes.is_empty:
-            await storage.write(conn, project, changes, plan.planner, slot=row_totals.SLOT_OF_IMPORTS)
-            await inbox.append(conn, project, changes.concerned, cause=CAUSE)
+        if changes.is_empty:
+            return
+        silent = await SilentChange.begin(conn, project, changes.concerned) if plan.silent else None
+        await storage.write(
+            conn, project, changes, plan.planner, slot=row_totals.SLOT_OF_IMPORTS, action_id=plan.action_id
+        )
+        append = segment_inbox.append if silent is None else silent.append
+        await append(conn, project, changes.concerned, Origin(CAUSE, async_action_id=plan.action_id))
 
     def result(
         self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int], dry_run: bool

@@ -126,7 +126,8 @@ class CustomerReference(Struct):
 
 
 class Order(Struct, omit_defaults=True):
-    """An order as the API shows it. `ordered_at` is ours: when it was placed, from its metadata."""
+    """An order as the API shows it. Ours are `ordered_at`, when it was placed, from its metadata, and
+    `async_action_id`, of the bulk job that changed it last, none after a request."""
 
     id: str
     source_id: str | None
@@ -145,6 +146,7 @@ class Order(Struct, omit_defaults=True):
     items_discount_amount: int | UnsetType = UNSET
     total_discount_amount: int | UnsetType = UNSET
     ordered_at: datetime | UnsetType = UNSET
+    async_action_id: str | UnsetType = UNSET
     customer: CustomerReference | UnsetType = UNSET
     referrer: CustomerReference | UnsetType = UNSET
 
@@ -167,7 +169,7 @@ async def get_order(conn: Conn, project: str, order_id: str) -> Order:
     row = await (await conn.execute(SQL.order_get, {"project_id": project, "id": order_id})).fetchone()
     if row is None:
         raise NotFound("order", order_id)
-    return shown(row)
+    return shown(row, async_action_id=row.async_action_id)
 
 
 ORDERS = {"created_at": pages.BY_CREATION, "updated_at": pages.BY_UPDATE, "ordered_at": pages.BY_PLACING}
@@ -187,7 +189,8 @@ async def list_orders(
     rows.dates(dates)
     found = await rows.page(conn, ORDERS[field], descending=descending, limit=limit, page=page, beyond=beyond)
     total = await rows.count(conn) if rows.narrowed else await row_totals.total(conn, project, "orders")
-    return OrderList("list", "orders", [shown(row) for row in found.rows], total=total, has_more=found.has_more)
+    shown_ones = [shown(row, async_action_id=row.async_action_id) for row in found.rows]
+    return OrderList("list", "orders", shown_ones, total=total, has_more=found.has_more)
 
 
 _NO_ITEMS: Any = msgspec.Raw(b"[]")
@@ -198,8 +201,11 @@ def _items(stored: Any) -> Any:
     return msgspec.Raw(stored) if isinstance(stored, bytes) else stored or _NO_ITEMS
 
 
-def shown(row: Any, *, items: Any = None) -> Order:
-    """The order of a row of `order_get` or `orders_list`; `items` in JSON, where the row has none."""
+def shown(row: Any, *, items: Any = None, async_action_id: str | None = None) -> Order:
+    """The order of a row of `order_get` or `orders_list`; `items` in JSON, where the row has none.
+
+    `async_action_id` is to be said, because what a request writes has none, whatever there was before.
+    """
     discounts = [value for value in (row.discount_amount, row.items_discount_amount) if value is not None]
     return Order(
         id=row.id,
@@ -219,6 +225,7 @@ def shown(row: Any, *, items: Any = None) -> Order:
         items_discount_amount=or_unset(row.items_discount_amount),
         total_discount_amount=sum(discounts) if discounts else UNSET,
         ordered_at=or_unset(row.ordered_at),
+        async_action_id=or_unset(async_action_id),
         customer=CustomerReference(row.customer_id) if row.customer_id else UNSET,
         referrer=CustomerReference(row.referrer_id) if row.referrer_id else UNSET,
     )

@@ -36,10 +36,10 @@ SELECT count(*) FILTER (WHERE same) AS same FROM locked;
 -- New values of existing orders. See customers_update.
 INSERT INTO orders (project_id, id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount,
                     discount_amount, items_amount, items_discount_amount, items, metadata, ordered_at, created_at,
-                    updated_at)
+                    updated_at, async_action_id)
 SELECT :project_id, u.id, u.source_id, u.status, u.customer_id, u.referrer_id, u.amount, u.total_amount,
        u.initial_amount, u.discount_amount, u.items_amount, u.items_discount_amount, u.items, u.metadata,
-       u.ordered_at, u.now, u.now
+       u.ordered_at, u.now, u.now, :async_action_id
   FROM unnest(:ids::text[], :source_ids::text[], :statuses::text[], :customer_ids::text[],
               :referrer_ids::text[], :amounts::bigint[], :total_amounts::bigint[], :initial_amounts::bigint[],
               :discount_amounts::bigint[], :items_amounts::bigint[], :items_discount_amounts::bigint[],
@@ -53,7 +53,7 @@ SELECT :project_id, u.id, u.source_id, u.status, u.customer_id, u.referrer_id, u
        items_amount = excluded.items_amount, items_discount_amount = excluded.items_discount_amount,
        -- none: they stay as they are
        items = coalesce(excluded.items, orders.items), metadata = excluded.metadata, ordered_at = excluded.ordered_at,
-       updated_at = excluded.updated_at;
+       updated_at = excluded.updated_at, async_action_id = excluded.async_action_id;
 
 -- name: orders_last_of_customers
 -- The newest revenue of each customer: one index probe a customer, however many orders it has, and no sort.
@@ -93,7 +93,7 @@ SELECT CASE WHEN u.value BETWEEN '0001-01-03' AND '9999-12-29' THEN u.value AT T
 -- name: order_get
 -- One order by id or source id; the id wins.
 SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
-       items_discount_amount, items, metadata, ordered_at, created_at, updated_at
+       items_discount_amount, items, metadata, ordered_at, created_at, updated_at, async_action_id
   FROM orders
  WHERE project_id = :project_id
    AND id = coalesce(
@@ -103,7 +103,7 @@ SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, in
 -- name: orders_list
 -- What a list of orders shows. Conditions, order and limit are put around it: see http.pages.
 SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount, discount_amount,
-       items_discount_amount, items, metadata, ordered_at, created_at, updated_at
+       items_discount_amount, items, metadata, ordered_at, created_at, updated_at, async_action_id
   FROM orders
  WHERE project_id = :project_id;
 

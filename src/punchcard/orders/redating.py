@@ -2,8 +2,9 @@
 
 A walk over the orders of a project, in the order of their ids. Rows that stay as they are are neither written nor
 locked. `updated_at` stays too: it says when what a client sent was last changed, and a list by it would else begin
-with the whole history. Whoever writes orders beside the lane has to share-lock the project's row while it relies on
-key and zone (`placed_at_settings`): a change of them then waits for it, and the walk that follows sees what it wrote.
+with the whole history. So does `async_action_id`, for the same reason. Whoever writes orders beside the lane has to
+share-lock the project's row while it relies on key and zone (`placed_at_settings`): a change of them then waits for
+it, and the walk that follows sees what it wrote.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,9 @@ from punchcard.bulk.async_actions import INTERNAL_PREFIX
 from punchcard.bulk.jobs import Failure, Lane, Outcome, Stretch
 from punchcard.db import row_totals, statements
 from punchcard.db.database import Conn, StaleRead
+from punchcard.events import segment_inbox
+from punchcard.events.segment_inbox import Origin
 from punchcard.orders import placed_at
-from punchcard.segments import inbox
 
 SQL = statements.beside(__file__)
 
@@ -36,10 +38,11 @@ class Redated(Struct, frozen=True):
 
 
 class Plan(Struct):
-    """What a portion will write, and what its rows came to."""
+    """What a portion will write, and what its rows came to; `action_id` is that of the async action."""
 
     changed: list[Redated]
     outcome: Outcome
+    action_id: str
 
     @property
     def customers(self) -> list[str]:
@@ -53,6 +56,7 @@ class OrdersRedating:
     type = f"{INTERNAL_PREFIX}ORDERS_REDATING"
     lane = Lane.FIFO
     portion_records = FIRST_PORTION_RECORDS
+    places_customers = True
 
     async def plan(self, conn: Conn, project: str, stretch: Stretch) -> Plan:
         """Read the next orders and what their metadata says now."""
@@ -67,7 +71,7 @@ class OrdersRedating:
         counts = {"updated": len(changed), "unchanged": len(rows) - len(changed)}
         if invalid := sum(date.invalid for date in dates):
             counts["invalid_ordered_at"] = invalid
-        return Plan(changed, Outcome(len(rows), counts=counts, cursor=_cursor(rows, stretch)))
+        return Plan(changed, Outcome(len(rows), counts=counts, cursor=_cursor(rows, stretch)), stretch.action_id)
 
     async def skip(self, conn: Conn, project: str, stretch: Stretch, reason: str) -> Outcome:
         """Leave an order as it is."""
@@ -94,7 +98,7 @@ class OrdersRedating:
         }
         await conn.execute(SQL.orders_redate, {"project_id": project, **columns})
         await conn.execute(SQL.customers_settle_last_order, {"project_id": project, "ids": plan.customers})
-        await inbox.append(conn, project, plan.customers, cause=CAUSE)
+        await segment_inbox.append(conn, project, plan.customers, Origin(CAUSE, async_action_id=plan.action_id))
 
     def result(
         self, *, done: int, failed: int, failures: list[dict[str, Any]], counts: dict[str, int], dry_run: bool

@@ -44,6 +44,7 @@ class _StoredOrder(Struct):
     ordered_at: datetime | None
     created_at: datetime
     updated_at: datetime | None
+    async_action_id: str | None
     version: str
     # null, if it has none
     items: Raw
@@ -86,6 +87,8 @@ class Planned(Struct):
     now: datetime
     # of orders that were there, as JSON
     items: dict[str, Raw]
+    # the bulk jobs that changed them last
+    action_ids: dict[str, str | None]
 
     @property
     def stored(self) -> OrderRow | None:
@@ -119,7 +122,8 @@ async def plan(conn: Conn, project: str, given: OrderIn, *, key: str | None = No
     (date,) = await placed_at.understand(conn, [date_of(given, row.ordered_at_key)], row.timezone)
     dated = given.metadata is not None and row.ordered_at_key in given.metadata
     planner.apply(given, ordered_at=date.moment, ordered_at_given=dated)
-    return Planned(planner, _target(planner, given), row.now, items)
+    action_ids = {stored.id: stored.async_action_id for stored in orders}
+    return Planned(planner, _target(planner, given), row.now, items, action_ids)
 
 
 def _found(decoder: "msgspec.json.Decoder[list[Any]]", column: Raw | None) -> list[Any]:
@@ -166,7 +170,7 @@ def _target(planner: Planner, given: OrderIn) -> OrderRow:
 
 def _order(stored: _StoredOrder) -> OrderRow:
     values = msgspec.structs.asdict(stored)
-    del values["items"]
+    del values["items"], values["async_action_id"]
     return OrderRow(**values)
 
 

@@ -10,7 +10,7 @@ WITH named AS MATERIALIZED (
            SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount,
                   discount_amount, items_amount, items_discount_amount,
                   encode(sha256(convert_to(nullif(items::text, '[]'), 'UTF8')), 'base64') AS items_digest, metadata,
-                  ordered_at, created_at, updated_at, xmin::text AS version, items
+                  ordered_at, created_at, updated_at, async_action_id, xmin::text AS version, items
              FROM orders WHERE project_id = :project_id AND id = n.key LIMIT 1) AS f
     UNION ALL
     SELECT f.*
@@ -19,7 +19,7 @@ WITH named AS MATERIALIZED (
            SELECT id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount,
                   discount_amount, items_amount, items_discount_amount,
                   encode(sha256(convert_to(nullif(items::text, '[]'), 'UTF8')), 'base64') AS items_digest, metadata,
-                  ordered_at, created_at, updated_at, xmin::text AS version, items
+                  ordered_at, created_at, updated_at, async_action_id, xmin::text AS version, items
              FROM orders WHERE project_id = :project_id AND source_id = n.key LIMIT 1) AS f
 ), people AS MATERIALIZED (
     SELECT f.*
@@ -83,8 +83,8 @@ SELECT p.ordered_at_key, p.timezone,
 
 -- name: order_write
 -- One order with its customers, totals, inbox and events, by one statement: it locks what was read, customers first, and
--- writes only if none of that has changed, which is what it says. See orders_update, customers_update, row_totals_add,
--- segment_inbox_append and events_record, which say the same of many.
+-- writes only if none of that has changed, which is what it says. What it writes is no bulk job's any more. See
+-- orders_update, customers_update, row_totals_add, segment_inbox_append and events_record, which say the same of many.
 WITH given AS MATERIALIZED (
     SELECT clock_timestamp() AS now, pg_current_xact_id() AS xid
 ), locked AS MATERIALIZED (
@@ -132,7 +132,7 @@ WITH given AS MATERIALIZED (
            metadata = excluded.metadata, orders_total_amount = excluded.orders_total_amount,
            orders_total_count = excluded.orders_total_count, orders_last_id = excluded.orders_last_id,
            orders_last_amount = excluded.orders_last_amount, orders_last_date = excluded.orders_last_date,
-           updated_at = excluded.updated_at
+           updated_at = excluded.updated_at, async_action_id = NULL
 ), orders_new AS (
     INSERT INTO orders (project_id, id, source_id, status, customer_id, referrer_id, amount, total_amount,
                         initial_amount, discount_amount, items_amount, items_discount_amount, items, metadata,
@@ -164,11 +164,11 @@ WITH given AS MATERIALIZED (
            initial_amount = excluded.initial_amount, discount_amount = excluded.discount_amount,
            items_amount = excluded.items_amount, items_discount_amount = excluded.items_discount_amount,
            items = coalesce(excluded.items, orders.items), metadata = excluded.metadata,
-           ordered_at = excluded.ordered_at, updated_at = excluded.updated_at
+           ordered_at = excluded.ordered_at, updated_at = excluded.updated_at, async_action_id = NULL
 ), inbox AS (
-    INSERT INTO segment_inbox (project_id, customer_id, cause)
-    SELECT :project_id, u.customer_id, 'orders.write'
-      FROM unnest(:concerned::text[]) AS u (customer_id)
+    INSERT INTO segment_inbox (project_id, customer_id, cause, group_id, depth, accepted_at, accepted_xid)
+    SELECT :project_id, u.customer_id, 'orders.write', :group_id, :depth, given.now, given.xid
+      FROM given CROSS JOIN unnest(:concerned::text[]) AS u (customer_id)
      WHERE (SELECT fresh FROM fresh)
 ), happened AS MATERIALIZED (
     SELECT u.id, u.type, u.object_id, u.customer_id, u.referrer_id, u.data, u.no,

@@ -144,8 +144,13 @@ async def _lock_orders(conn: Conn, project: str, orders: Sequence[OrderRow]) -> 
     return await lock_as_read(conn, SQL.orders_lock, project, versions)
 
 
-async def write(conn: Conn, project: str, changes: Changes, planner: Planner, *, slot: int) -> None:
-    """Write all changes; totals go into that `slot`. The rows that exist must be locked."""
+async def write(
+    conn: Conn, project: str, changes: Changes, planner: Planner, *, slot: int, action_id: str | None = None
+) -> None:
+    """Write all changes; totals go into that `slot`. The rows that exist must be locked.
+
+    Orders and customers bear `action_id` from now on: the bulk job that changes them; none of a request.
+    """
     clock = await (await conn.execute(SQL.write_clock, {"project_id": project})).fetchone()
     assert clock is not None
     now: datetime = clock.now
@@ -154,13 +159,15 @@ async def write(conn: Conn, project: str, changes: Changes, planner: Planner, *,
     # after the rows that are made here, so that no two moments of a table are the same
     later = now + timedelta(microseconds=changes.new_rows_max)
     unsettled = settle_last_orders([*changes.orders_new, *changes.orders_changed], planner)
+    for person in (*changes.customers_new, *changes.customers_known):
+        person.async_action_id = action_id
     await customers.insert(conn, project, timed(changes.customers_new, now))
     await catalogue.insert_products(conn, project, timed(changes.products_new, now))
     await catalogue.insert_skus(conn, project, timed(changes.skus_new, now))
     await catalogue.update(conn, project, timed(changes.products_changed, later), timed(changes.skus_changed, later))
     # before the new ones, which may take a source id that a changed one gives up
-    await _update(conn, project, timed(changes.orders_changed, later))
-    await _insert(conn, project, changes.orders_new)
+    await _update(conn, project, timed(changes.orders_changed, later), action_id)
+    await _insert(conn, project, changes.orders_new, action_id)
     await _read_last_orders(conn, project, unsettled)
     stored = planner.stored_customers
     changed = [person for person in changes.customers_known if person.differs(stored[person.id])]
@@ -173,13 +180,13 @@ async def write(conn: Conn, project: str, changes: Changes, planner: Planner, *,
 
 _COPY = sql.SQL(
     "COPY orders (project_id, id, source_id, status, customer_id, referrer_id, amount, total_amount, initial_amount,"
-    " discount_amount, items_amount, items_discount_amount, items, metadata, ordered_at, created_at)"
+    " discount_amount, items_amount, items_discount_amount, items, metadata, ordered_at, created_at, async_action_id)"
     " FROM STDIN (FORMAT BINARY)"
 )
-_COPY_TYPES = ["text"] * 6 + ["int8"] * 6 + ["bytea", JSONB, "timestamptz", "timestamptz"]
+_COPY_TYPES = ["text"] * 6 + ["int8"] * 6 + ["bytea", JSONB, "timestamptz", "timestamptz", "text"]
 
 
-async def _insert(conn: Conn, project: str, orders: Sequence[OrderRow]) -> None:
+async def _insert(conn: Conn, project: str, orders: Sequence[OrderRow], action_id: str | None) -> None:
     if not orders:
         return
     async with conn.cursor() as cursor, cursor.copy(_COPY) as copy:
@@ -188,11 +195,13 @@ async def _insert(conn: Conn, project: str, orders: Sequence[OrderRow]) -> None:
             await copy.write_row((
                 project, o.id, o.source_id, o.status, o.customer_id, o.referrer_id, o.amount, o.total_amount,
                 o.initial_amount, o.discount_amount, o.items_amount, o.items_discount_amount,
-                o.items, jsonb(msgspec.json.encode(o.metadata)), o.ordered_at, o.created_at,
+                o.items, jsonb(msgspec.json.encode(o.metadata)), o.ordered_at, o.created_at, action_id,
             ))  # fmt: skip
 
 
-async def _update(conn: Conn, project: str, changes: Sequence[tuple[OrderRow, datetime]]) -> None:
+async def _update(
+    conn: Conn, project: str, changes: Sequence[tuple[OrderRow, datetime]], action_id: str | None
+) -> None:
     if not changes:
         return
     for order, now in changes:
@@ -215,7 +224,7 @@ async def _update(conn: Conn, project: str, changes: Sequence[tuple[OrderRow, da
         "ordered_ats": [o.ordered_at for o in orders],
         "nows": [now for _, now in changes],
     }
-    await conn.execute(SQL.orders_update, {"project_id": project, **columns})
+    await conn.execute(SQL.orders_update, {"project_id": project, "async_action_id": action_id, **columns})
 
 
 # ---- the newest order of a customer ------------------------------------------------------------

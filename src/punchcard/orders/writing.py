@@ -16,8 +16,9 @@ from punchcard.customers.customers import shown
 from punchcard.db import row_totals
 from punchcard.db.database import Conn, Database, StaleRead
 from punchcard.errors import InvalidPayload
-from punchcard.events import events
+from punchcard.events import events, segment_inbox
 from punchcard.events.events import Cause, Event
+from punchcard.events.segment_inbox import Origin
 from punchcard.http import answers, idempotency, objects
 from punchcard.http.bodies import BodyBudget
 from punchcard.orders import events as order_events
@@ -25,7 +26,6 @@ from punchcard.orders import imports, orders, placed_at, single, storage
 from punchcard.orders.orders import SQL, Order, OrderIn, OrderNew, OrderUpdate
 from punchcard.orders.single import Planned
 from punchcard.products import events as product_events
-from punchcard.segments import inbox
 
 # what the interactive page offers to send
 EXAMPLE = {
@@ -120,7 +120,8 @@ async def _write_held(
         raise _NamesOthers(changes)
     if not changes.is_empty:
         await storage.write(conn, project, changes, planned.planner, slot=row_totals.drawn_slot())
-        await inbox.append(conn, project, changes.concerned, cause="orders.write")
+        origin = Origin("orders.write", group_id=cause.group_id, depth=cause.depth)
+        await segment_inbox.append(conn, project, changes.concerned, origin)
         happened = await _upserts(conn, project, changes)
         await events.record(conn, project, cause, [*happened, *_of_order(planned)])
     return _shown(planned)
@@ -139,7 +140,8 @@ def _shown(planned: Planned) -> Order:
     """The order as it is stored now."""
     order = planned.order
     items = planned.items.get(order.id) if order.items is None else order.items
-    return orders.shown(order, items=items)
+    action_id = None if order.changed else planned.action_ids.get(order.id)
+    return orders.shown(order, items=items, async_action_id=action_id)
 
 
 def _of_order(planned: Planned) -> list[Event]:

@@ -1,4 +1,4 @@
-"""What can be changed of a project, and what follows: another key or zone of dates moves its orders."""
+"""What can be changed of a project, and what follows: another key or zone of dates moves its orders and segments."""
 
 import msgspec
 from msgspec import Struct
@@ -9,6 +9,7 @@ from punchcard.db.database import Conn
 from punchcard.orders import redating
 from punchcard.orders.redating import OrdersRedating
 from punchcard.projects import projects
+from punchcard.segments import lane
 
 SQL = statements.beside(__file__)
 
@@ -51,6 +52,8 @@ async def update_project(
     await conn.execute(SQL.project_update, {"project_id": project_id, **columns})
     if (after.timezone, after.ordered_at_key) == (before.timezone, before.ordered_at_key):
         return Updated(after, None)
+    if after.timezone != before.timezone:
+        await lane.populate_all(conn, project_id, cause="projects.update")
     rows_estimate = await redating.rows_estimate(conn, project_id)
     action_id = await async_actions.schedule_walk(
         conn, project_id, OrdersRedating(), rows_estimate=rows_estimate, request_id=request_id

@@ -1,1 +1,1 @@
-"""Segments. For now the inbox alone: customers that changed wait in it for the segment lane."""
+"""Segments: who belongs to them by which filter, and the lane that keeps that up."""
