@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from psycopg import sql
 
-from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome, Stretch
+from punchcard.bulk.jobs import Batch, Failure, Lane, Outcome, Rows, Stretch, Worked
 from punchcard.db.database import Conn
 from punchcard.errors import RecordError
 from punchcard.events.reactions import Reactions
@@ -184,10 +184,10 @@ class TriedInbox(Reactions):
         # awaited inside the portion's transaction, once the rows are taken out
         self.before_write: Callable[[Sequence[Record]], Awaitable[None]] | None = None
 
-    async def work_off(self, conn: Conn, project: str, seqs: Sequence[int]) -> int:
+    async def work_off(self, conn: Conn, project: str, rows: Rows) -> Worked:
         """Take rows out and let happen what they say."""
         taking = "DELETE FROM event_outbox WHERE project_id = %s AND seq = ANY(%s) RETURNING seq, event_id"
-        taken = sorted(await (await conn.execute(taking, [project, list(seqs)])).fetchall())
+        taken = sorted(await (await conn.execute(taking, [project, list(rows.seqs)])).fetchall())
         found = [msgspec.json.decode(row.event_id, type=Record) for row in taken]
         self.tries.append(len(found))
         if any(record.fatal for record in found):
@@ -196,4 +196,4 @@ class TriedInbox(Reactions):
             await self.before_write(found)
         await happen(conn, found)
         await note(conn, project, found)
-        return len(taken)
+        return Worked(len(taken), len(taken))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from punchcard.client import samples
 from tests.deployment import Deployment, Project
+from tests.orders.lineage import hold_segments
 from tests.orders.stored import inbox, rows
 
 WHOLE = Path(__file__).parent.parent / "data" / "online-retail.csv.xz"
@@ -122,6 +123,7 @@ def import_with_the_command(project: Project, file: Path) -> str:
 def check_history(project: Project, file: Path) -> Totals:
     """Import `file`, twice; the totals, which are those of the file both times."""
     expected = totals_of_file(file)
+    hold_segments(project)
     said = import_with_the_command(project, file)
     assert f"{expected.orders:,} orders in ({expected.orders:,} new), 0 failed, 0 unreadable" in said
     print(said)

@@ -15,6 +15,7 @@ from tests.deployment import Project, until
 from tests.events.log import LoggedEvent, events_of
 from tests.metadata_schemas.defining import define as define_metadata
 from tests.metadata_schemas.defining import schema
+from tests.orders.lineage import hold_segments
 
 SIMPLE_CUSTOMER = {"id", "name", "email", "source_id", "metadata", "object"}
 
@@ -47,6 +48,7 @@ def inbox_causes(project: Project) -> list[str]:
 
 
 def test_the_answer_and_the_event_are_as_documented(shop: Project) -> None:
+    hold_segments(shop)
     customer = {"source_id": "ann", "name": "Ann", "email": "ann@example.com", "metadata": {"lang": "en"}}
     answer = track(shop, customer=customer, metadata={"plan": "pro", "other": None}, loyalty={"code": "L1"},
                    referral={"code": "R1", "referrer_id": "cust_x"})  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from tests.customers.updating import finished, report, send, updated
 from tests.deployment import Deployment, Project, until
 from tests.metadata_schemas.defining import define, schema
+from tests.orders.lineage import hold_segments
 from tests.orders.stored import rows, session
 
 FULL = {
@@ -102,6 +103,7 @@ def test_a_metadata_update_gives_the_keys_to_every_listed_customer(project: Proj
 
 
 def test_rows_that_do_not_change_are_neither_written_nor_locked(project_18: Project) -> None:
+    hold_segments(project_18)
     updated(project_18, "customers", {"source_id": "ann", "metadata": {"a": 1.5}}, {"source_id": "bob"})
     inbox(project_18)
     query = "SELECT source_id, xmin::text FROM customers WHERE project_id = %(project)s ORDER BY source_id"
@@ -117,6 +119,7 @@ def test_rows_that_do_not_change_are_neither_written_nor_locked(project_18: Proj
 
 
 def test_who_changes_is_placed_into_segments_again(project_18: Project) -> None:
+    hold_segments(project_18)
     updated(project_18, "customers", {"source_id": "ann"}, {"source_id": "bob"})
     assert inbox(project_18) == [("ann", "customers.bulk_update"), ("bob", "customers.bulk_update")]
     finished(project_18, "customers/metadata", {"source_ids": ["ann", "cid"], "metadata": {"a": 1}})
@@ -127,6 +130,7 @@ def test_who_changes_is_placed_into_segments_again(project_18: Project) -> None:
 
 def test_nothing_else_is_written(project_18: Project) -> None:
     """No events, and so no webhooks and nothing else that hangs on events."""
+    hold_segments(project_18)
 
     def counts() -> dict[str, int]:
         tables = [row["relname"] for row in rows(project_18, "SELECT relname FROM pg_stat_user_tables")]

@@ -9,6 +9,7 @@ from tests.bulk.csv_uploads import all_imported, failures, imported, upload
 from tests.customers.updating import updated
 from tests.deployment import Project
 from tests.metadata_schemas.defining import define, schema
+from tests.orders.lineage import hold_segments
 from tests.orders.stored import rows
 
 TEMPLATE = """Name,Source_id,Description,Email,Phone,Address_line_1,Address_line_2,City,Postal_Code,State,Country,\
@@ -46,6 +47,7 @@ def inbox(project: Project) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("file", [TEMPLATE, DOCUMENTED, TEMPLATE.upper().partition("\n")[0] + "\n"])
 def test_headers_of_the_template_and_of_the_documents(project_18: Project, file: str) -> None:
+    hold_segments(project_18)
     if file.count("\n") == 1:  # in capitals
         file += TEMPLATE.partition("\n")[2]
     answer = upload(project_18, "customers", file)
@@ -66,6 +68,7 @@ def test_headers_of_the_template_and_of_the_documents(project_18: Project, file:
 
 
 def test_a_row_overwrites_what_its_file_has_columns_for(project: Project) -> None:
+    hold_segments(project)
     all_imported(project, "customers", TEMPLATE)
     before = customer(project, "jo@example.com")
     inbox(project)
@@ -88,6 +91,7 @@ def test_a_row_overwrites_what_its_file_has_columns_for(project: Project) -> Non
 
 
 def test_what_changes_nothing_is_not_written(project_18: Project) -> None:
+    hold_segments(project_18)
     all_imported(project_18, "customers", TEMPLATE)
     query = "SELECT xmin::text FROM customers WHERE project_id = %(project)s"
     before = rows(project_18, query)

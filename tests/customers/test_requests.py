@@ -11,6 +11,7 @@ from tests.customers.writing import FULL, attributes, history, newest, post, put
 from tests.deployment import Deployment, Project
 from tests.events.log import events_of
 from tests.metadata_schemas.defining import define, schema
+from tests.orders.lineage import hold_segments
 
 ATTRIBUTES = ["name", "description", "email", "phone", "birthdate", "birthday", "address"]
 NULLS: dict[str, Any] = dict.fromkeys(ATTRIBUTES)
@@ -25,6 +26,7 @@ def total(project: Project) -> int:
 
 
 def test_a_customer_is_created_with_all_fields(project_18: Project) -> None:
+    hold_segments(project_18)
     made = post(project_18, **FULL)
     assert {name: made[name] for name in FULL} == FULL
     assert made["id"].startswith("cust_")
@@ -62,6 +64,7 @@ def test_a_birthday_is_a_birthdate_where_none_is_given(project_18: Project) -> N
 
 @pytest.mark.parametrize("name", ["id", "source_id"])
 def test_a_customer_that_is_there_is_updated(project: Project, name: str) -> None:
+    hold_segments(project)
     before = post(project, **FULL)
     after = post(project, **{name: before[name]}, name="Bea", address={"city": "Rome"}, metadata={"tags": None, "b": 2})
     expected = FULL | {"name": "Bea", "address": {"city": "Rome"}}
@@ -116,6 +119,7 @@ def test_a_birthday_that_is_put_is_a_birthdate(project_18: Project) -> None:
 
 @pytest.mark.parametrize("change", [{}, FULL, {"metadata": {"a": 1}}, {"name": "Ann", "address": FULL["address"]}])
 def test_what_changes_nothing_leaves_no_trace(project_18: Project, change: dict[str, Any]) -> None:
+    hold_segments(project_18)
     made = post(project_18, **FULL)
     inbox(project_18)
     assert put(project_18, "ann", **change) == made

@@ -8,6 +8,7 @@ import pytest
 
 from tests.deployment import Project
 from tests.orders.cases import Catalogue, Row
+from tests.orders.lineage import hold_segments
 from tests.orders.stored import inbox, rows
 
 TABLES = ("orders", "customers", "products", "skus")
@@ -41,6 +42,7 @@ def failed_indexes(project: Project, *orders: Row) -> list[int]:
 
 
 def test_nothing_new_is_made(project: Project) -> None:
+    hold_segments(project)
     assert failed_indexes(project, failing(WHOLE), failing({**WHOLE, "id": "ord_1", "source_id": None})) == [0, 1]
     assert held(project) == {table: [] for table in TABLES}
     assert inbox(project) == []
@@ -48,6 +50,7 @@ def test_nothing_new_is_made(project: Project) -> None:
 
 
 def test_nothing_that_exists_is_changed(project: Project) -> None:
+    hold_segments(project)
     project.imported(WHOLE)
     before, read = held(project), project.get("/v1/orders/o")
     inbox(project)

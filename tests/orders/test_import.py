@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.deployment import Deployment, Project
+from tests.orders.lineage import hold_segments
 from tests.orders.stored import inbox, rows
 
 MAX = 2**53 - 1
@@ -44,6 +45,7 @@ def test_an_empty_order_is_an_order(project: Project) -> None:
 
 
 def test_the_same_import_again_changes_nothing(project: Project) -> None:
+    hold_segments(project)
     orders = [
         {"source_id": f"o-{n}", "status": "PAID", "customer": {"source_id": "c"}, "amount": 100} for n in range(50)
     ]
@@ -245,6 +247,7 @@ def test_a_customer_cannot_own_more_than_can_be_told(project: Project) -> None:
 
 
 def test_only_the_changed_customers_go_to_the_segment_lane(project: Project) -> None:
+    hold_segments(project)
     a, b, r = ({"source_id": name} for name in "abr")
     project.imported(
         {"source_id": "1", "status": "PAID", "amount": 5, "customer": a, "referrer": r},
@@ -265,6 +268,8 @@ def test_only_the_changed_customers_go_to_the_segment_lane(project: Project) -> 
 
 
 def test_no_table_but_those_of_the_import_is_written(project: Project) -> None:
+    hold_segments(project)
+
     def counts() -> dict[str, int]:
         tables = rows(project, "SELECT relname FROM pg_stat_user_tables ORDER BY relname")
         names = [row["relname"] for row in tables]

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from tests.deployment import Project
+from tests.orders.lineage import hold_segments
 from tests.orders.stored import inbox, rows
 
 ORDERS_MAX, ITEMS_MAX = 2000, 500
@@ -42,6 +43,7 @@ def test_an_order_that_makes_as_many_products_as_it_may(project: Project) -> Non
 
 
 def test_as_many_orders_as_may_be_of_one_customer(project: Project) -> None:
+    hold_segments(project)
     customer = {"source_id": "c"}
     orders = [{"source_id": f"o{n}", "status": "PAID", "amount": n, "customer": customer} for n in range(ORDERS_MAX)]
     project.imported(*orders)

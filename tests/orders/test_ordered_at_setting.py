@@ -9,6 +9,7 @@ import psycopg
 
 from tests.crash import targets
 from tests.deployment import Project, until
+from tests.orders.lineage import hold_segments
 from tests.orders.stored import rows, session
 
 MANY = 20_000
@@ -116,6 +117,8 @@ def test_what_the_import_would_have_stored_is_what_the_walk_stores(project_18: P
 
 
 def test_the_last_order_of_customers_moves(project: Project) -> None:
+    hold_segments(project)
+
     def order(source_id: str, customer: str, amount: int, old: str, new: str, status: str = "PAID") -> dict[str, Any]:
         metadata = {"ordered_at": old, "bought": new}
         return {"source_id": source_id, "status": status, "amount": amount, "metadata": metadata,

@@ -1,0 +1,1 @@
+"""Segments: what their filters mean, and who is in them."""

@@ -208,7 +208,7 @@ def metadata_value(draw: Random, where: Place, depth: int = 0) -> Any:
 
 METADATA_KEYS = ["k", "when", "a", "a.b", "a.b.c", "list", "deep", "deep.er", 'it\'s "k"', "%s", "ключ", "b", ""]
 EVENTS = ["cart", "a.b", "it's %s"]
-AMOUNTS = [0, 1, 5, 99, 100, 101, 1000, 2**53]
+AMOUNTS = [0, 1, 5, 99, 100, 101, 1000, 2**53 - 1]
 
 
 def customers(draw: Random, where: Place, count: int) -> list[Customer]:

@@ -10,6 +10,7 @@ import msgspec
 from punchcard.bulk import pauses, signals
 from punchcard.bulk.jobs import Lane
 from punchcard.db.database import connect
+from tests.customers.writing import post
 from tests.deployment import Project, until
 from tests.orders.stored import session
 
@@ -28,6 +29,12 @@ def having(attribute: str, operator: str, value: Any) -> dict[str, Any]:
 
 # whoever is in London
 LONDONERS = having("address.city", "$is", "London")
+PARISIANS = having("address.city", "$is", "Paris")
+
+
+def people(project: Project, *names: str, city: str = "London") -> list[str]:
+    """New customers of a city; their ids."""
+    return [str(post(project, source_id=name, address={"city": city})["id"]) for name in names]
 
 
 def made(project: Project, *, expect: int = 200, key: str | None = None, **fields: Any) -> Any:

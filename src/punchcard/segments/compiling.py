@@ -29,7 +29,8 @@ _DAY = (
 )
 _TIME = r"[T ](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?"
 _OFFSET = r"(?:Z|[+-](?:0\d|1[0-4]):?[0-5]\d)"
-_IS_LOCAL = sql.Literal(rf"^{_DAY}(?:{_TIME})?$")
+_IS_DATE = sql.Literal(rf"^{_DAY}$")
+_IS_LOCAL = sql.Literal(rf"^{_DAY}{_TIME}$")
 _IS_MOMENT = sql.Literal(rf"^{_DAY}{_TIME}{_OFFSET}$")
 
 
@@ -133,14 +134,24 @@ def _moment(attribute: Attribute, parameters: Parameters) -> sql.Composable:
     """The moment of an attribute: of a date, the one its day begins at."""
     column = _column(attribute, parameters)
     if attribute.kind == Kind.BIRTHDAY:
-        return sql.SQL("({}::timestamp AT TIME ZONE %(zone)s)").format(column)
+        return beginning(column)
     if attribute.kind == Kind.MOMENT:
         return column
     text = sql.SQL("CASE WHEN jsonb_typeof({0}) = 'string' THEN {0} #>> '{{}}' END").format(column)
     return sql.SQL(
-        "(SELECT CASE WHEN t.value ~ {} THEN t.value::timestamp AT TIME ZONE %(zone)s"
+        "(SELECT CASE WHEN t.value ~ {} THEN {} WHEN t.value ~ {} THEN t.value::timestamp AT TIME ZONE %(zone)s"
         " WHEN t.value ~ {} THEN t.value::timestamptz END FROM (SELECT {} AS value OFFSET 0) AS t)"
-    ).format(_IS_LOCAL, _IS_MOMENT, text)
+    ).format(_IS_DATE, beginning(sql.SQL("t.value::date")), _IS_LOCAL, _IS_MOMENT, text)
+
+
+def beginning(day: sql.Composable) -> sql.Composable:
+    """The first instant of a day in the zone. Where clocks are set back at midnight, its first hour comes twice."""
+    return sql.SQL(
+        "(SELECT CASE WHEN ((m.at - interval '1 hour') AT TIME ZONE %(zone)s)::date = m.day"
+        " THEN m.at - interval '1 hour' ELSE m.at END"
+        " FROM (SELECT b.day, b.day::timestamp AT TIME ZONE %(zone)s AS at"
+        " FROM (SELECT {} AS day OFFSET 0) AS b OFFSET 0) AS m)"
+    ).format(day)
 
 
 def _day(attribute: Attribute, parameters: Parameters) -> sql.Composable:
@@ -278,8 +289,12 @@ def _compared_moment(attribute: Attribute, operator: str, value: Value, paramete
     if operator == "$is" and not isinstance(value, datetime):
         return _surely(sql.SQL("{} = {}::date").format(_day(attribute, parameters), parameters.add(value)))
     assert isinstance(value, date)
-    # a date, or a moment without offset, is local
-    moment = sql.SQL("{}::timestamptz" if isinstance(value, datetime) and value.tzinfo else
-                     "({}::timestamp AT TIME ZONE %(zone)s)").format(parameters.add(value))  # fmt: skip
+    given = parameters.add(value)
+    if not isinstance(value, datetime):
+        moment = beginning(sql.SQL("{}::date").format(given))
+    elif value.tzinfo:
+        moment = sql.SQL("{}::timestamptz").format(given)
+    else:
+        moment = sql.SQL("({}::timestamp AT TIME ZONE %(zone)s)").format(given)
     relation = sql.SQL(_RELATIONS[operator])
     return _surely(sql.SQL("{} {} {}").format(_moment(attribute, parameters), relation, moment))

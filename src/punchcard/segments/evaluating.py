@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg import sql
 
-from punchcard.segments.compiling import Compiled, Parameters, Seen, compiled, taken_apart
+from punchcard.segments.compiling import Compiled, Parameters, Seen, beginning, compiled, taken_apart
 from punchcard.segments.filters import Filter
 
 # what filters look at, under the names that they use
@@ -104,19 +104,18 @@ class Evaluation:
             " (SELECT c.id, c.created_at, c.now, array_remove(ARRAY[{matches}]::integer[], NULL) AS matched,"
             " {day} AS day{source} OFFSET 0) AS d"
         ).format(
-            due=_BEGINNING,
+            due=_DUE,
             matches=matches,
             day=_first(self._compiled),
             source=_FROM.format(customers=customers, events=self._events),
         )
 
 
-# The first instant of `day` in the zone. Where clocks are set back at midnight, its first hour comes twice.
-_BEGINNING = sql.SQL(
-    "CASE WHEN (((d.day::timestamp AT TIME ZONE %(zone)s) - interval '1 hour') AT TIME ZONE %(zone)s)::date = d.day"
-    " THEN (d.day::timestamp AT TIME ZONE %(zone)s) - interval '1 hour'"
-    " ELSE d.day::timestamp AT TIME ZONE %(zone)s END"
-)
+# The day begins there. The driver knows no moments behind the year 9999, and `never` is written so. Where a clock is
+# set back into the day before, the next day has begun already: then one looks again soon.
+_DUE = sql.SQL(
+    "CASE WHEN d.day < '9999-12-31' THEN CASE WHEN {0} > d.now THEN {0} ELSE d.now + interval '15 minutes' END END"
+).format(beginning(sql.SQL("d.day")))
 
 
 def _first(parts: Sequence[Compiled]) -> sql.Composable:

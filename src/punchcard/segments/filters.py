@@ -3,6 +3,7 @@
 `parse` checks everything that can be wrong, with its path; `compiling` makes SQL of what it returns.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -25,9 +26,11 @@ YEARS_MAX = 1000
 ANNIVERSARY_DAYS_MAX = 366
 COUNT_MAX = 1_000_000
 NUMBER_LENGTH_MAX = 40
-_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-](?:0\d|1[0-4]):?[0-5]\d)?", re.ASCII
+)
 
 
 class Kind(StrEnum):
@@ -278,7 +281,7 @@ def _number(value: Any, path: str) -> Decimal:
 
 def number_of(text: str) -> Decimal | None:
     """The number that a text spells; none if it spells none, or one that nobody means."""
-    if len(text) > NUMBER_LENGTH_MAX or not _NUMBER.fullmatch(text):
+    if len(text) > NUMBER_LENGTH_MAX or not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         return None
     return Decimal(text)
 

@@ -83,7 +83,7 @@ async def segments_of(conn: Conn, project: str, customer_id: str) -> list[Simple
 async def explain(conn: Conn, project: str, segment_id: str, customer_id: str) -> Explanation:
     """Why a customer is in a segment, or not. Needs a transaction of its own. Raises `NotFound`."""
     # whether the customer waits and what the filter says have to be of one moment
-    await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    await conn.execute("SET LOCAL transaction_isolation = 'repeatable read'")
     key = {"project_id": project, "id": segment_id, "customer": customer_id}
     row = await (await conn.execute(SQL.segment_member, key)).fetchone()
     if row is None:

@@ -65,7 +65,7 @@ async def verify(conn: Conn, project: str) -> AsyncIterator[list[Difference]]:
 async def _portion(conn: Conn, project: str, standings: Standings, after: str) -> tuple[str, list[Difference]]:
     async with conn.transaction():
         # how segments stand and the statement that compares have to be of one moment
-        await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await conn.execute("SET LOCAL transaction_isolation = 'repeatable read'")
         standing = await standings.read(conn, project)
         evaluation = standing.evaluation or Evaluation([], zone=standing.zone)
         segments = list(standing.segments.values())
