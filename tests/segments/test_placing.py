@@ -251,6 +251,26 @@ def test_those_who_come_while_a_segment_is_populated_have_events(project: Projec
     verified(project)
 
 
+def test_nor_do_they_wait_for_the_population_to_end(project: Project) -> None:
+    """It takes portions, and what comes meanwhile is placed between them: the newcomer loudly, the others by it."""
+    names = [f"c-{n}" for n in range(9)]
+    for name in names:
+        post(project, source_id=name, address={"city": "London" if name < "c-6" else "Paris"})
+    all_placed(project)
+    with lane_paused(project):
+        with session(project.deployment) as conn:
+            size = "UPDATE lane_turns SET portion_records = 2 WHERE project_id = %s AND lane = 'segments'"
+            assert conn.execute(size, [project.id]).rowcount == 1
+        segment_id = made(project, type="auto-update", filter=LONDONERS)["id"]
+        post(project, source_id="new", address={"city": "London"})
+        put(project, "c-8", address={"city": "London"})
+        put(project, "c-5", address={"city": "Paris"})
+    assert moves(project) == [("entered", "new", segment_id)]
+    assert members(project, segment_id) == ["new", "c-8", "c-4", "c-3", "c-2", "c-1", "c-0"]
+    assert summary(project, segment_id)["members"] == 7
+    verified(project)
+
+
 def test_passive_and_static_segments_have_no_events(project: Project) -> None:
     ann = post(project, source_id="ann", address={"city": "London"})["id"]
     ids = [segment(project, filter=LONDONERS), segment(project, customers=[ann])]
