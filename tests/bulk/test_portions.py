@@ -294,7 +294,9 @@ async def statements_of_an_import(queue: Queue, name: str, count: int) -> int:
             turn = lanes.LaneTurn(queue.project, job.lane, None)
             claim = await claimed(conn, turn, starter=claims.Starter("worker_us", "0", 3000), number=1)
             assert claim is not None
-            assert await run_portion(conn, claim, {job.type: job}, quick())
+            # however slow the machine is, the next portion takes as many
+            settings = quick(portion_ms=9000, portion_slow_ms=10_000)
+            assert await run_portion(conn, claim, {job.type: job}, settings)
             conn.pgconn.untrace()
             trace.seek(0)
             sent = [line.split(b"\t") for line in trace if b"\tF\t" in line]

@@ -76,6 +76,7 @@ class Cause:
     def put(self, step: int) -> None:
         if step == 0:
             post(self.project, source_id="ann")
+            all_placed(self.project)
         self.request("PUT", "/v1/customers/ann", {"address": {"city": ("London", "Paris")[step]}})
 
     def order(self, step: int) -> None:
@@ -85,6 +86,7 @@ class Cause:
     def order_updated(self, step: int) -> None:
         if step == 0:
             self.project.call("POST", "/v1/orders", json={"source_id": "o-1", "customer": {"source_id": "ann"}})
+            all_placed(self.project)
         self.request("PUT", "/v1/orders/o-1", {"status": ("FULFILLED", "CANCELED")[step]})
 
     def imported(self, step: int) -> None:

@@ -449,6 +449,7 @@ CREATE TABLE segment_inbox (
     task text NOT NULL DEFAULT 'place'::text,
     segment_id text,
     revision integer,
+    reached text,
     enters text[],
     leaves text[],
     group_id text,
@@ -459,7 +460,7 @@ CREATE TABLE segment_inbox (
     CONSTRAINT segment_inbox_pkey PRIMARY KEY (project_id, seq),
     CONSTRAINT segment_inbox_check CHECK (((customer_id IS NOT NULL) = (task = 'place'::text))),
     CONSTRAINT segment_inbox_check1 CHECK (((segment_id IS NOT NULL) = (task = ANY (ARRAY['populate'::text, 'forget'::text, 'count'::text])))),
-    CONSTRAINT segment_inbox_task_check CHECK ((task = ANY (ARRAY['place'::text, 'populate'::text, 'clock'::text, 'forget'::text, 'count'::text])))
+    CONSTRAINT segment_inbox_task_check CHECK ((task = ANY (ARRAY['place'::text, 'populate'::text, 'clock'::text, 'everybody'::text, 'forget'::text, 'count'::text])))
 ) WITH (autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_threshold=1000);
 CREATE INDEX segment_inbox_action ON segment_inbox USING btree (project_id, async_action_id) WHERE (async_action_id IS NOT NULL);
 CREATE INDEX segment_inbox_arrivals ON segment_inbox USING btree (accepted_xid, project_id);

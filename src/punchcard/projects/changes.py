@@ -53,7 +53,7 @@ async def update_project(
     if (after.timezone, after.ordered_at_key) == (before.timezone, before.ordered_at_key):
         return Updated(after, None)
     if after.timezone != before.timezone:
-        await lane.populate_all(conn, project_id, cause="projects.update")
+        await lane.append_task(conn, project_id, lane.EVERYBODY, cause="projects.update")
     rows_estimate = await redating.rows_estimate(conn, project_id)
     action_id = await async_actions.schedule_walk(
         conn, project_id, OrdersRedating(), rows_estimate=rows_estimate, request_id=request_id

@@ -21,25 +21,28 @@ from punchcard.segments.windows import Windows, windows_of
 _FALSE, _TRUE = sql.SQL("false"), sql.SQL("true")
 # What PostgreSQL takes for a date or a moment without an error. A day must exist: the cast of another one would fail
 # the whole statement, and nothing older than 16 can ask first.
-_YEAR = r"(?!0000)\d{4}"
-_LEAP = r"(?!0000)(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
+_YEAR = r"(?!0000)[0-9]{4}"
+_LEAP = r"(?!0000)(?:[0-9][0-9](?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
 _DAY = (
-    rf"(?:{_YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)"
-    rf"|02-(?:0[1-9]|1\d|2[0-8]))|{_LEAP}-02-29)"
+    rf"(?:{_YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    rf"|02-(?:0[1-9]|1[0-9]|2[0-8]))|{_LEAP}-02-29)"
 )
-_TIME = r"[T ](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?"
-_OFFSET = r"(?:Z|[+-](?:0\d|1[0-4]):?[0-5]\d)"
+_TIME = r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?"
+_OFFSET = r"(?:Z|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9])"
 _IS_DATE = sql.Literal(rf"^{_DAY}$")
 _IS_LOCAL = sql.Literal(rf"^{_DAY}{_TIME}$")
 _IS_MOMENT = sql.Literal(rf"^{_DAY}{_TIME}{_OFFSET}$")
 
 
 class Parameters:
-    """The parameters of a statement that holds compiled filters, and the custom events that they look at."""
+    """The parameters of a statement that holds compiled filters, and what is computed once however often it is used:
+    the totals `e` of custom events, and of attributes that are compared as dates the moments `m` and the days `d`.
+    """
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
-        self.events: dict[str, int] = {}
+        self.events: set[str] = set()
+        self.moments: dict[tuple[str, str], tuple[str, sql.Composable]] = {}
 
     def add(self, value: Any) -> sql.Composable:
         """The placeholder of a value."""
@@ -47,9 +50,17 @@ class Parameters:
         self.values[name] = value
         return sql.Placeholder(name)
 
-    def event(self, name: str) -> int:
-        """The number of a custom event, whose totals are the columns `total_NUMBER` and `last_NUMBER` of `e`."""
-        return self.events.setdefault(name, len(self.events))
+    def total(self, event: str, table: str) -> sql.Composable:
+        """What the table `totals` or `lasts` has under a custom event, as text."""
+        self.events.add(event)
+        return sql.SQL("(e.{} ->> {}::text)").format(sql.Identifier(table), self.add(event))
+
+    def date(self, attribute: Attribute, moment: Callable[[], sql.Composable]) -> str:
+        """The name of an attribute's columns in `m` and `d`; `moment` makes the former's."""
+        key = (attribute.source, attribute.key)
+        if key not in self.moments:
+            self.moments[key] = (f"at_{len(self.moments)}", moment())
+        return self.moments[key][0]
 
 
 class Compiled(Struct):
@@ -107,9 +118,9 @@ def _column(attribute: Attribute, parameters: Parameters) -> sql.Composable:
         kinds = {Kind.TEXT: "text", Kind.NUMBER: "bigint", Kind.MOMENT: "timestamptz"}
         return sql.SQL("NULL::{}").format(sql.SQL(kinds[attribute.kind]))
     if source == filters.EVENT_COUNT:
-        return sql.SQL("coalesce(e.{}, 0)").format(sql.Identifier(f"total_{parameters.event(key)}"))
+        return sql.SQL("coalesce({}::numeric, 0)").format(parameters.total(key, "totals"))
     if source == filters.EVENT_LAST:
-        return sql.SQL("e.{}").format(sql.Identifier(f"last_{parameters.event(key)}"))
+        return sql.SQL("{}::timestamptz").format(parameters.total(key, "lasts"))
     if source == "address":
         return sql.SQL("(c.address ->> {})").format(sql.Literal(key))
     if source == "metadata":
@@ -132,6 +143,11 @@ def _shown_value(clause: Clause, parameters: Parameters) -> sql.Composable:
 
 def _moment(attribute: Attribute, parameters: Parameters) -> sql.Composable:
     """The moment of an attribute: of a date, the one its day begins at."""
+    name = parameters.date(attribute, lambda: _read_moment(attribute, parameters))
+    return sql.SQL("m.{}").format(sql.Identifier(name))
+
+
+def _read_moment(attribute: Attribute, parameters: Parameters) -> sql.Composable:
     column = _column(attribute, parameters)
     if attribute.kind == Kind.BIRTHDAY:
         return beginning(column)
@@ -158,7 +174,8 @@ def _day(attribute: Attribute, parameters: Parameters) -> sql.Composable:
     """The day of an attribute in the project's time zone."""
     if attribute.kind == Kind.BIRTHDAY:
         return _column(attribute, parameters)
-    return sql.SQL("({} AT TIME ZONE %(zone)s)::date").format(_moment(attribute, parameters))
+    name = parameters.date(attribute, lambda: _read_moment(attribute, parameters))
+    return sql.SQL("d.{}").format(sql.Identifier(name))
 
 
 # ---- conditions --------------------------------------------------------------------------------
@@ -247,8 +264,13 @@ def _text(
     kind: Kind, column: sql.Composable, operator: str, values: Sequence[Value], parameters: Parameters
 ) -> sql.Composable:
     text = column if kind == Kind.TEXT else sql.SQL("({} #>> '{{}}')").format(column)
-    tests = [_TESTS[operator](text, parameters.add(value)) for value in values]
-    holds = sql.SQL(" OR ").join(tests)
+    test = _TESTS[operator]
+    if len(values) == 1:
+        holds = test(text, parameters.add(values[0]))
+    else:
+        holds = sql.SQL("EXISTS (SELECT FROM unnest({}::text[]) AS w (part) WHERE {})").format(
+            parameters.add(list(values)), test(text, sql.SQL("w.part"))
+        )
     if kind == Kind.ANY:
         among: sql.Composable = _FALSE
         if operator in {"$contains", "$not_contain"}:

@@ -45,7 +45,7 @@ _FROM = sql.SQL(
     """
   FROM (SELECT t.now, (t.now AT TIME ZONE %(zone)s)::date AS today
           FROM (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()) AS now OFFSET 0) AS t OFFSET 0) AS t
- CROSS JOIN LATERAL (SELECT t.now, t.today, customer.* FROM ({customers}) AS customer OFFSET 0) AS c{events}"""
+ CROSS JOIN LATERAL (SELECT t.now, t.today, customer.* FROM ({customers}) AS customer OFFSET 0) AS c{shared}"""
 )
 
 
@@ -69,7 +69,7 @@ class Evaluation:
     def __init__(self, given: Sequence[Filter], *, zone: str) -> None:
         self._parameters = Parameters()
         self._compiled = [compiled(one, self._parameters) for one in given]
-        self._events = _events(self._parameters)
+        self._shared = _shared(self._parameters)
         self._zone = zone
 
     @property
@@ -100,22 +100,22 @@ class Evaluation:
             for no, one in enumerate(self._compiled, 1)
         )
         return sql.SQL(
-            "SELECT d.id, d.created_at, d.now, d.matched, {due} AS due_at FROM"
+            "SELECT r.id, r.created_at, r.now, r.matched, {due} AS due_at FROM"
             " (SELECT c.id, c.created_at, c.now, array_remove(ARRAY[{matches}]::integer[], NULL) AS matched,"
-            " {day} AS day{source} OFFSET 0) AS d"
+            " {day} AS day{source} OFFSET 0) AS r"
         ).format(
             due=_DUE,
             matches=matches,
             day=_first(self._compiled),
-            source=_FROM.format(customers=customers, events=self._events),
+            source=_FROM.format(customers=customers, shared=self._shared),
         )
 
 
 # The day begins there. The driver knows no moments behind the year 9999, and `never` is written so. Where a clock is
 # set back into the day before, the next day has begun already: then one looks again soon.
 _DUE = sql.SQL(
-    "CASE WHEN d.day < '9999-12-31' THEN CASE WHEN {0} > d.now THEN {0} ELSE d.now + interval '15 minutes' END END"
-).format(beginning(sql.SQL("d.day")))
+    "CASE WHEN r.day < '9999-12-31' THEN CASE WHEN {0} > r.now THEN {0} ELSE r.now + interval '15 minutes' END END"
+).format(beginning(sql.SQL("r.day")))
 
 
 def _first(parts: Sequence[Compiled]) -> sql.Composable:
@@ -123,21 +123,25 @@ def _first(parts: Sequence[Compiled]) -> sql.Composable:
     return sql.SQL("least({})").format(sql.SQL(", ").join(days)) if days else sql.SQL("NULL::date")
 
 
-def _events(parameters: Parameters) -> sql.Composable:
-    """The totals `e` of the custom events that filters look at: read once a customer, however many filters do."""
-    if not parameters.events:
-        return sql.SQL("")
-    totals = sql.SQL(", ").join(
-        sql.SQL("max(total) FILTER (WHERE event = {name}) AS {total},"
-                " max(last_occurred_at) FILTER (WHERE event = {name}) AS {last}").format(
-            name=parameters.add(name), total=sql.Identifier(f"total_{no}"), last=sql.Identifier(f"last_{no}")
+def _shared(parameters: Parameters) -> sql.Composable:
+    """What filters share: the totals `e` of custom events, and the moments `m` and days `d` of attributes."""
+    parts: list[sql.Composable] = []
+    if parameters.events:
+        totals = sql.SQL(
+            " CROSS JOIN LATERAL (SELECT jsonb_object_agg(event, total) AS totals,"
+            " jsonb_object_agg(event, last_occurred_at) AS lasts FROM custom_event_totals"
+            " WHERE project_id = %(project_id)s AND customer_id = c.id AND event = ANY ({}::text[])) AS e"
         )
-        for name, no in parameters.events.items()
-    )  # fmt: skip
-    return sql.SQL(
-        " CROSS JOIN LATERAL (SELECT {} FROM custom_event_totals WHERE project_id = %(project_id)s"
-        " AND customer_id = c.id AND event = ANY ({}::text[])) AS e"
-    ).format(totals, parameters.add(list(parameters.events)))
+        parts.append(totals.format(parameters.add(sorted(parameters.events))))
+    if parameters.moments:
+        named = [(sql.Identifier(name), moment) for name, moment in parameters.moments.values()]
+        moments = sql.SQL(", ").join(sql.SQL("{} AS {}").format(moment, name) for name, moment in named)
+        days = sql.SQL(", ").join(
+            sql.SQL("(m.{0} AT TIME ZONE %(zone)s)::date AS {0}").format(name) for name, _ in named
+        )
+        parts.append(sql.SQL(" CROSS JOIN LATERAL (SELECT {} OFFSET 0) AS m").format(moments))
+        parts.append(sql.SQL(" CROSS JOIN LATERAL (SELECT {} OFFSET 0) AS d").format(days))
+    return sql.Composed(parts)
 
 
 def explanation(given: Filter, *, zone: str) -> tuple[sql.Composed, dict[str, Any], list[Seen]]:
@@ -153,6 +157,6 @@ def explanation(given: Filter, *, zone: str) -> tuple[sql.Composed, dict[str, An
         for no, one in enumerate(conditions)
     )
     statement = sql.SQL("SELECT c.id, c.now, {} AS holds{}{}").format(
-        whole.holds, columns, _FROM.format(customers=_OF_IDS, events=_events(parameters))
+        whole.holds, columns, _FROM.format(customers=_OF_IDS, shared=_shared(parameters))
     )
     return statement, parameters.values | {"zone": zone}, conditions

@@ -18,7 +18,11 @@ from punchcard.errors import InvalidPayload
 
 FILTER_BYTES_MAX = 32 * 1024
 CLAUSES_MAX = 50
+CONDITIONS_MAX = 100
 VALUES_MAX = 200
+# of all filters of a project together: every customer who changes is looked at by all of them, in one statement
+PROJECT_CONDITIONS_MAX = 1000
+PROJECT_VALUES_MAX = 20_000
 NAME_LENGTH_MAX = 300
 DAYS_MAX = 100_000
 YEARS_MAX = 1000
@@ -77,6 +81,16 @@ class Filter(Struct, frozen=True):
 
     clauses: tuple[Clause, ...]
     any_of: bool = False
+
+    @property
+    def conditions(self) -> int:
+        """How many conditions there are."""
+        return sum(len(clause.conditions) for clause in self.clauses)
+
+    @property
+    def values(self) -> int:
+        """How many values the conditions have."""
+        return sum(len(condition.values) for clause in self.clauses for condition in clause.conditions)
 
 
 # ---- attributes --------------------------------------------------------------------------------
@@ -186,7 +200,10 @@ def parse(given: Any, path: str = ".filter") -> Filter:
     clauses = tuple(_clause(name, part, f"{path}.{name}") for name, part in given.items() if name != "junction")
     if not 1 <= len(clauses) <= CLAUSES_MAX:
         raise InvalidPayload(f"Property {path} must have 1 to {CLAUSES_MAX} attributes")
-    return Filter(clauses, _junction(given, path))
+    found = Filter(clauses, _junction(given, path))
+    if found.conditions > CONDITIONS_MAX:
+        raise InvalidPayload(f"Property {path} must have at most {CONDITIONS_MAX} operators")
+    return found
 
 
 def _junction(given: Mapping[str, Any], path: str) -> bool:

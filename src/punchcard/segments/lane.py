@@ -1,11 +1,12 @@
 """The segments lane: works off the inbox, and alone writes who is in dynamic segments.
 
 Most rows ask for a customer to be placed. Others are tasks, each alone in its portion: to populate a segment, to place
-the customers whose time has come, to forget a segment, to count its members. A task that is not done goes to the end of
-the inbox, so that changes come in between.
+the customers whose time has come, or everybody, to forget a segment, to count its members. A task that is not done goes
+to the end of the inbox, so that changes come in between.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,7 +19,8 @@ from punchcard.segments.evaluating import Evaluation, within
 from punchcard.segments.placing import INTERNAL, SQL, Change, Standings
 
 DELETION = "customers.delete"
-PLACE, POPULATE, CLOCK, FORGET, COUNT = "place", "populate", "clock", "forget", "count"
+PLACE, POPULATE, CLOCK, EVERYBODY = "place", "populate", "clock", "everybody"
+FORGET, COUNT = "forget", "count"
 
 
 class Placement:
@@ -32,6 +34,7 @@ class Placement:
         self._tasks: dict[str, Callable[[Conn, str, Any, int], Awaitable[int]]] = {
             POPULATE: self._populate,
             CLOCK: self._place_due,
+            EVERYBODY: self._place_everybody,
             FORGET: self._forget,
             COUNT: self._count,
         }
@@ -76,6 +79,8 @@ class Placement:
         after, until = segment.populated_to, segment.populate_until
         if segment.populated_revision != segment.revision or after is None:
             after, until = "", segment.last
+        elif not after:
+            await self._place_late(conn, project, segment.id, until)
         evaluation = Evaluation([filters.parse(msgspec.json.decode(segment.filter))], zone=segment.timezone)
         statement = within(SQL.segment_populate, evaluation.of_range())
         columns = {**key, "after": after, "until": until, "limit": limit}
@@ -94,6 +99,15 @@ class Placement:
             await append_task(conn, project, row.task, row.segment_id, revision=row.revision, cause=row.cause)
         return max(1, int(done.customers))
 
+    async def _place_late(self, conn: Conn, project: str, segment_id: str, until: str) -> None:
+        """Place customers who came when the segment was being made: if they were placed before it could be seen, they
+        do not wait any more, and are not among those whom it is populated with."""
+        _, settled = await _settled(conn, project, after=until, limit=None)
+        if settled:
+            cause, only = Cause(INTERNAL, POPULATE), frozenset({segment_id})
+            changes = [Change(customer_id, cause, silent=True, enters=only, leaves=only) for customer_id in settled]
+            await placing.place(conn, project, self._standings, changes)
+
     async def _place_due(self, conn: Conn, project: str, row: Any, limit: int) -> int:
         """Place customers whose time has come, and have the lane wake for those whose time comes next."""
         due = await (await conn.execute(SQL.segment_due_take, {"project_id": project, "limit": limit})).fetchall()
@@ -101,19 +115,33 @@ class Placement:
             cause = Cause(INTERNAL, CLOCK)
             await placing.place(conn, project, self._standings, [Change(one.customer_id, cause) for one in due])
         if len(due) == limit:
-            await append_task(conn, project, CLOCK, None, revision=None, cause=row.cause)
+            await append_task(conn, project, CLOCK, None, cause=row.cause, accepted_at=row.accepted_at)
         else:
             first = await (await conn.execute(SQL.segment_due_first, {"project_id": project})).fetchone()
             if first is not None and first.due_at is not None:
                 await conn.execute(SQL.segment_clock_set, {"project_id": project, "due_at": first.due_at})
         return max(1, len(due))
 
+    async def _place_everybody(self, conn: Conn, project: str, row: Any, limit: int) -> int:
+        """Place the next customers silently: what all of them are looked at by has changed, such as the time zone.
+
+        Not those who wait: what their own changes come to must not be lost in this.
+        """
+        held, settled = await _settled(conn, project, after=row.reached or "", limit=limit)
+        if settled:
+            cause = Cause(INTERNAL, row.cause)
+            changes = [Change(customer_id, cause, unheard=True) for customer_id in settled]
+            await placing.place(conn, project, self._standings, changes)
+        if len(held) == limit:
+            await append_task(conn, project, EVERYBODY, cause=row.cause, reached=held[-1])
+        return max(1, len(held))
+
     async def _forget(self, conn: Conn, project: str, row: Any, limit: int) -> int:
         """Remove the members of a segment that is gone."""
         key = {"project_id": project, "segment_id": row.segment_id}
         gone = (await conn.execute(SQL.segment_members_forget, {**key, "limit": limit})).rowcount
         if gone == limit:
-            await append_task(conn, project, FORGET, row.segment_id, revision=None, cause=row.cause)
+            await append_task(conn, project, FORGET, row.segment_id, cause=row.cause)
         else:
             await conn.execute(SQL.segment_forget, key)
         return max(1, gone)
@@ -124,19 +152,32 @@ class Placement:
         return limit
 
 
+async def _settled(conn: Conn, project: str, *, after: str, limit: int | None) -> tuple[list[str], list[str]]:
+    """The next customers, held, and those among them who do not wait to be placed."""
+    key = {"project_id": project, "after": after, "limit": limit}
+    held = [row.id for row in await (await conn.execute(SQL.segment_customers_hold, key)).fetchall()]
+    # in a statement of its own: who was waited for has a row by now
+    parameters = {"project_id": project, "ids": held}
+    rows = await (await conn.execute(SQL.segment_customers_waiting, parameters)).fetchall()
+    waiting = {row.customer_id for row in rows}
+    return held, [customer_id for customer_id in held if customer_id not in waiting]
+
+
 async def append_task(
-    conn: Conn, project: str, task: str, segment_id: str | None, *, revision: int | None, cause: str
+    conn: Conn,
+    project: str,
+    task: str,
+    segment_id: str | None = None,
+    *,
+    cause: str,
+    revision: int | None = None,
+    reached: str | None = None,
+    accepted_at: datetime | None = None,
 ) -> None:
     """Have the lane do a task, once the transaction has committed."""
-    columns = {"task": task, "segment_id": segment_id, "revision": revision, "cause": cause}
+    columns: dict[str, Any] = {"task": task, "segment_id": segment_id, "revision": revision, "cause": cause}
+    columns |= {"reached": reached, "accepted_at": accepted_at}
     await conn.execute(SQL.segment_task_append, {"project_id": project, **columns})
-
-
-async def populate_all(conn: Conn, project: str, *, cause: str) -> None:
-    """Have all dynamic segments populated anew: what all of them look at has changed, such as the time zone."""
-    rows = await (await conn.execute(SQL.segments_revise, {"project_id": project})).fetchall()
-    for row in rows:
-        await append_task(conn, project, POPULATE, row.id, revision=row.revision, cause=cause)
 
 
 def _changes(taken: Sequence[Any]) -> list[Change]:

@@ -41,7 +41,10 @@ logger = log.get(__name__)
 
 
 class Change(Struct, frozen=True):
-    """Why a customer is to be placed again. `silent` changes say what they come to, and that has no events."""
+    """Why a customer is to be placed again. `silent` changes say what they come to, and that has no events.
+
+    Of an `unheard` change nothing has, whatever it comes to: no customer has changed, but what all are looked at by.
+    """
 
     customer_id: str
     cause: Cause
@@ -49,6 +52,7 @@ class Change(Struct, frozen=True):
     enters: frozenset[str] = frozenset()
     leaves: frozenset[str] = frozenset()
     is_deletion: bool = False
+    unheard: bool = False
 
 
 class SimpleSegment(Struct):
@@ -83,7 +87,6 @@ class Standing(Struct):
     zone: str
     segments: dict[str, Segment]
     evaluation: Evaluation | None
-    has_silent: bool
 
 
 class Difference(Struct, frozen=True):
@@ -106,10 +109,10 @@ class Standings:
     async def read(self, conn: Conn, project: str, *, active: bool = False) -> Standing:
         """The dynamic segments of a project; or only the `active` ones."""
         rows = await (await conn.execute(SQL.segments_standing, {"project_id": project})).fetchall()
-        zone, has_silent = rows[0].timezone, rows[0].has_silent
+        zone = rows[0].timezone
         rows = [row for row in rows if row.id is not None and (row.type == ACTIVE or not active)]
         evaluation = self._evaluation(project, zone, rows) if rows else None
-        return Standing(zone, {row.id: _segment(row) for row in rows}, evaluation, has_silent)
+        return Standing(zone, {row.id: _segment(row) for row in rows}, evaluation)
 
     def _evaluation(self, project: str, zone: str, rows: Sequence[Any]) -> Evaluation:
         key = (zone, *((row.id, row.revision) for row in rows))
@@ -161,7 +164,7 @@ async def _differences(
     rows = await (await conn.execute(*statement_of(project, standing, list(by_customer)), prepare=False)).fetchall()
     if rows[0].due_at is not None:
         await conn.execute(SQL.segment_clock_set, {"project_id": project, "due_at": rows[0].due_at})
-    return rows[0].now, [_difference(row, by_customer[row.customer_id]) for row in rows[1:]]
+    return rows[0].now, [_difference(row, by_customer[row.customer_id], standing) for row in rows[1:]]
 
 
 def statement_of(project: str, standing: Standing, ids: Sequence[str]) -> tuple[sql.Composed, dict[str, Any]]:
@@ -175,19 +178,20 @@ def statement_of(project: str, standing: Standing, ids: Sequence[str]) -> tuple[
         "segment_ids": [segment.id for segment in segments],
         "populated_tos": [segment.populated_to for segment in segments],
         "populate_untils": [segment.populate_until for segment in segments],
-        "has_silent": standing.has_silent,
         "has_clock": standing.evaluation.has_clock,
     }
 
 
-def _difference(row: Any, changes: Sequence[Change]) -> Difference:
-    cause, silent = Cause(INTERNAL, "placement"), False
+def _difference(row: Any, changes: Sequence[Change], standing: Standing) -> Difference:
     said = [one for one in changes if row.segment_id in (one.enters if row.entered else one.leaves)]
     loud = [one for one in changes if not one.silent]
+    cause, silent = Cause(INTERNAL, "placement"), False
     if said:
         cause, silent = said[-1].cause, True
     elif loud:
-        cause = loud[0].cause
+        cause, silent = loud[0].cause, loud[0].unheard
+    elif not standing.segments[row.segment_id].is_active:
+        cause = changes[0].cause  # silent changes say nothing of segments that have no events
     return Difference(row.customer_id, row.segment_id, row.entered, row.customer_created_at, cause, silent)
 
 

@@ -1,8 +1,7 @@
 -- name: segments_standing
 -- The dynamic segments of a project, and how far each is populated; none of whom have a filter are null.
 SELECT p.timezone, s.id, s.name, s.type, s.filter::text AS filter, s.revision, m.revision AS populated_revision,
-       m.populated_to, m.populate_until,
-       EXISTS (SELECT FROM segment_inbox WHERE project_id = :project_id AND silent) AS has_silent
+       m.populated_to, m.populate_until
   FROM projects AS p
   LEFT JOIN segments AS s ON s.project_id = :project_id AND s.type <> 'static'
   LEFT JOIN segment_summaries AS m ON m.project_id = :project_id AND m.segment_id = s.id
@@ -30,7 +29,7 @@ SELECT seq, task FROM segment_inbox
 -- Take rows out of the inbox, in their order.
 WITH taken AS MATERIALIZED (
     DELETE FROM segment_inbox WHERE project_id = :project_id AND seq = ANY(:seqs::bigint[])
-    RETURNING seq, task, customer_id, segment_id, revision, cause, silent, enters, leaves, group_id, async_action_id,
+    RETURNING seq, task, customer_id, segment_id, revision, reached, accepted_at, cause, silent, enters, leaves, group_id, async_action_id,
               depth
 )
 SELECT taken.*, a.request_id
@@ -78,10 +77,10 @@ SELECT d.id, d.segment_id, d.entered, d.created_at, NULL, NULL
          WHERE wanted.no IS NULL OR stored.no IS NULL) AS d
  WHERE ((:populated_tos::text[])[d.no] IS NULL OR d.id <= (:populated_tos::text[])[d.no]
         OR d.id > (:populate_untils::text[])[d.no])
-   AND NOT (:has_silent AND EXISTS (
+   AND NOT EXISTS (
        SELECT FROM segment_inbox AS i
         WHERE i.project_id = :project_id AND i.customer_id = d.id AND i.silent
-          AND (d.segment_id = ANY(i.enters) OR d.segment_id = ANY(i.leaves))));
+          AND (d.segment_id = ANY(i.enters) OR d.segment_id = ANY(i.leaves)));
 
 -- name: segment_members_insert!
 INSERT INTO segment_members (project_id, segment_id, customer_id, customer_created_at, entered_at, async_action_id)
@@ -192,13 +191,22 @@ RETURNING customer_id;
 SELECT min(due_at) AS due_at FROM segment_due WHERE project_id = :project_id;
 
 -- name: segment_task_append!
-INSERT INTO segment_inbox (project_id, task, segment_id, revision, cause, accepted_at, accepted_xid)
-SELECT :project_id, :task, :segment_id, :revision, :cause, t.now, t.xid
+INSERT INTO segment_inbox (project_id, task, segment_id, revision, reached, cause, accepted_at, accepted_xid)
+SELECT :project_id, :task, :segment_id, :revision, :reached, :cause, coalesce(:accepted_at::timestamptz, t.now), t.xid
   FROM (SELECT clock_timestamp() AS now, pg_current_xact_id() AS xid) AS t;
 
--- name: segments_revise
--- All dynamic segments have to be populated anew.
-UPDATE segments SET revision = revision + 1 WHERE project_id = :project_id AND type <> 'static' RETURNING id, revision;
+-- name: segment_customers_hold
+-- Hold the next customers, so that nobody changes them meanwhile.
+SELECT id FROM customers
+ WHERE project_id = :project_id AND id > :after
+ ORDER BY id
+ LIMIT :limit
+   FOR NO KEY UPDATE;
+
+-- name: segment_customers_waiting
+-- Those among some customers who wait to be placed: it is done when it is their turn.
+SELECT DISTINCT customer_id FROM segment_inbox
+ WHERE project_id = :project_id AND task = 'place' AND customer_id = ANY(:ids::text[]);
 
 -- name: segment_members_forget
 -- Some members of a segment that is gone.
@@ -210,7 +218,7 @@ DELETE FROM segment_members
         LIMIT :limit));
 
 -- name: segment_forget!
--- What is left of a segment that is gone: what jobs led to in it goes with them.
+-- What is left of a segment that is gone; what jobs led to in it stays with them.
 DELETE FROM segment_summaries WHERE project_id = :project_id AND segment_id = :segment_id;
 
 -- name: segment_count!

@@ -102,6 +102,13 @@ class TooManySegments(ApiError):
     message = "Too many segments"
 
 
+class TooManyConditions(ApiError):
+    """The filters of the project are as large together as they may be."""
+
+    key = "too_many_conditions"
+    message = "Too many conditions"
+
+
 class SegmentFixed(ApiError):
     """Only passive segments can be changed: what follows from the others was decided when they were made."""
 
@@ -121,8 +128,7 @@ async def create(conn: Conn, project: str, given: SegmentIn) -> Segment:
         await conn.execute(SQL.segment_insert, {**columns, "filter": None, "last": None})
         await _fix_members(conn, project, segment_id, given.customers or [])
     else:
-        segment_filters.parse(given.filter)
-        await conn.execute(SQL.segments_hold, {"project_id": project})
+        await _make_room(conn, project, segment_filters.parse(given.filter))
         found = await (await conn.execute(SQL.segments_count, {"project_id": project})).fetchone()
         assert found is not None
         if found.dynamic >= DYNAMIC_MAX:
@@ -166,7 +172,7 @@ async def _fix_members(conn: Conn, project: str, segment_id: str, customers: Seq
 async def update(conn: Conn, project: str, segment_id: str, given: SegmentUpdate) -> Segment:
     """Change a passive segment. Needs a transaction. Raises `InvalidPayload`, `NotFound`, `SegmentFixed`."""
     if given.filter is not None:
-        segment_filters.parse(given.filter)
+        await _make_room(conn, project, segment_filters.parse(given.filter), instead_of=segment_id)
     key = {"project_id": project, "id": segment_id}
     await conn.execute(SQL.segment_lock, key)
     row = await (await conn.execute(SQL.segment_get, key)).fetchone()
@@ -187,12 +193,30 @@ async def update(conn: Conn, project: str, segment_id: str, given: SegmentUpdate
     return await get_segment(conn, project, segment_id)
 
 
+async def _make_room(conn: Conn, project: str, given: segment_filters.Filter, *, instead_of: str | None = None) -> None:
+    """Be alone with the project's filters, and see that there is room for another one. Raises `TooManyConditions`."""
+    await conn.execute(SQL.segments_hold, {"project_id": project})
+    conditions, values = given.conditions, given.values
+    for row in await (await conn.execute(SQL.segments_filters, {"project_id": project})).fetchall():
+        if row.id != instead_of:
+            other = segment_filters.parse(msgspec.json.decode(row.filter))
+            conditions, values = conditions + other.conditions, values + other.values
+    for number, most, noun in (
+        (conditions, segment_filters.PROJECT_CONDITIONS_MAX, "operators"),
+        (values, segment_filters.PROJECT_VALUES_MAX, "values"),
+    ):
+        if number > most:
+            raise TooManyConditions(
+                f"The filters of a project's segments can have {most} {noun} together, not {number}"
+            )
+
+
 async def remove(conn: Conn, project: str, segment_id: str) -> None:
     """Delete a segment; nobody is said to have left it. Needs a transaction. Raises `NotFound`."""
     key = {"project_id": project, "id": segment_id}
     if await (await conn.execute(SQL.segment_delete, key)).fetchone() is None:
         raise NotFound("segment", segment_id)
-    await lane.append_task(conn, project, lane.FORGET, segment_id, revision=None, cause="segments.delete")
+    await lane.append_task(conn, project, lane.FORGET, segment_id, cause="segments.delete")
 
 
 async def get_segment(conn: Conn, project: str, segment_id: str) -> Segment:

@@ -33,6 +33,9 @@ SELECT least(clock_timestamp(),
 -- Whoever adds a dynamic segment is alone with that.
 SELECT id FROM projects WHERE id = :project_id FOR NO KEY UPDATE;
 
+-- name: segments_filters
+SELECT id, filter::text AS filter FROM segments WHERE project_id = :project_id AND type <> 'static';
+
 -- name: segments_count
 -- How many dynamic segments there are, and where the newest customer is. A statement of its own: one that waits for
 -- segments_hold sees what there was before it waited.

@@ -25,7 +25,7 @@ _LAST = "zzzz"
 
 # kinds of differences
 MISSING, WRONG, NO_SEGMENT, NO_CUSTOMER, NOT_DUE = "missing", "wrong", "of no segment", "of no customer", "not due"
-MISCOUNTED, CLOCK_LATE = "miscounted", "clock late"
+MISCOUNTED, CLOCK_LATE, STALLED = "miscounted", "clock late", "stalled"
 _TEXTS = {
     MISSING: "customer {customer_id} fits segment {segment_id} and is not in it",
     WRONG: "customer {customer_id} is in segment {segment_id} and does not fit it",
@@ -33,6 +33,7 @@ _TEXTS = {
     NO_CUSTOMER: "customer {customer_id}, who does not exist, is in segment {segment_id}",
     NOT_DUE: "customer {customer_id} will not be looked at on the day on which it may enter or leave a segment",
     MISCOUNTED: "segment {segment_id} has another number of members than its summary says",
+    STALLED: "segment {segment_id} is not populated to its end, and nobody goes on with it",
     CLOCK_LATE: "the lane wakes later than the first customer has to be looked at",
 }
 
@@ -57,8 +58,11 @@ async def verify(conn: Conn, project: str) -> AsyncIterator[list[Difference]]:
     key = {"project_id": project}
     miscounted = await (await conn.execute(SQL.segments_verify_counts, key)).fetchall()
     late = await (await conn.execute(SQL.segments_verify_clock, key)).fetchall()
-    yield [Difference(MISCOUNTED, segment_id=row.segment_id) for row in miscounted] + [
-        Difference(CLOCK_LATE) for _ in late
+    stalled = await (await conn.execute(SQL.segments_verify_populations, key)).fetchall()
+    yield [
+        *(Difference(MISCOUNTED, segment_id=row.segment_id) for row in miscounted),
+        *(Difference(STALLED, segment_id=row.id) for row in stalled),
+        *(Difference(CLOCK_LATE) for _ in late),
     ]
 
 
@@ -101,6 +105,10 @@ async def repair(conn: Conn, project: str, differences: list[Difference]) -> Non
     for task, segment_id in dict.fromkeys(
         (tasks[one.kind], one.segment_id) for one in differences if one.kind in tasks
     ):
-        await lane.append_task(conn, project, task, segment_id, revision=None, cause=REASON)
+        await lane.append_task(conn, project, task, segment_id, cause=REASON)
+    stalled = [one.segment_id for one in differences if one.kind == STALLED]
+    for row in await (await conn.execute(SQL.segments_verify_populations, {"project_id": project})).fetchall():
+        if row.id in stalled:
+            await lane.append_task(conn, project, lane.POPULATE, row.id, revision=row.revision, cause=REASON)
     if any(one.kind == CLOCK_LATE for one in differences):
         await conn.execute(SQL.segment_clock_advance, {"project_id": project})

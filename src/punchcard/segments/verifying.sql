@@ -56,7 +56,8 @@ SELECT m.segment_id, m.members, n.members AS counted
        SELECT count(*) AS members FROM segment_members AS g
         WHERE g.project_id = :project_id AND g.segment_id = m.segment_id) AS n
  WHERE m.project_id = :project_id AND m.members <> n.members
-   AND EXISTS (SELECT FROM segments AS s WHERE s.project_id = :project_id AND s.id = m.segment_id);
+   AND EXISTS (SELECT FROM segments AS s WHERE s.project_id = :project_id AND s.id = m.segment_id)
+ ORDER BY m.segment_id;
 
 -- name: segments_verify_clock
 -- A row if the lane wakes later than somebody's time comes.
@@ -65,6 +66,18 @@ SELECT min(d.due_at) AS due_at
  WHERE d.project_id = :project_id
    AND NOT EXISTS (SELECT FROM segment_inbox WHERE project_id = :project_id AND task = 'clock')
 HAVING min(d.due_at) < coalesce((SELECT due_at FROM segment_clocks WHERE project_id = :project_id), 'infinity');
+
+-- name: segments_verify_populations
+-- Segments that are being populated, and no task says that anybody goes on with it.
+SELECT s.id, s.revision
+  FROM segments AS s
+  LEFT JOIN segment_summaries AS m ON m.project_id = :project_id AND m.segment_id = s.id
+ WHERE s.project_id = :project_id AND s.type <> 'static'
+   AND (m.revision IS DISTINCT FROM s.revision OR m.populated_to IS NOT NULL)
+   AND NOT EXISTS (SELECT FROM segment_inbox AS i
+                    WHERE i.project_id = :project_id AND i.segment_id = s.id AND i.task = 'populate'
+                      AND i.revision = s.revision)
+ ORDER BY s.id;
 
 -- name: segment_clock_advance!
 INSERT INTO segment_clocks (project_id, due_at) VALUES (:project_id, clock_timestamp())

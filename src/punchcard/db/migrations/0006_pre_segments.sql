@@ -74,13 +74,16 @@ ALTER TABLE segment_clocks ALTER COLUMN project_id SET STATISTICS 0;
 CREATE INDEX segment_clocks_due ON segment_clocks (due_at, project_id);
 
 -- What waits was of no use as long as there were no segments. A row asks for a customer to be placed, or for a task:
--- to populate a segment, to place customers whose time has come, to forget a segment, to count its members.
+-- to populate a segment, to place customers whose time has come, to place everybody, to forget a segment, to count its
+-- members.
 TRUNCATE segment_inbox;
 ALTER TABLE segment_inbox
     ALTER COLUMN customer_id DROP NOT NULL,
-    ADD COLUMN task text NOT NULL DEFAULT 'place' CHECK (task IN ('place', 'populate', 'clock', 'forget', 'count')),
+    ADD COLUMN task text NOT NULL DEFAULT 'place' CHECK (task IN ('place', 'populate', 'clock', 'everybody', 'forget', 'count')),
     ADD COLUMN segment_id text,
     ADD COLUMN revision integer,
+    -- of a task that walks customers: the last one it has been at
+    ADD COLUMN reached text,
     -- of a silent change: the active segments that it put the customer into, and took it out of, when it was made
     ADD COLUMN enters text[],
     ADD COLUMN leaves text[],
