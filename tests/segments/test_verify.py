@@ -12,6 +12,7 @@ from tests.events.log import events_of
 from tests.orders.stored import rows, session
 from tests.segments.placed import (
     LONDONERS,
+    PARISIANS,
     active,
     all_placed,
     changed,
@@ -147,6 +148,20 @@ def test_members_who_are_miscounted(project: Project) -> None:
         broken(project, COUNT, segment=segment_id, more=more)
     found(project, *(f"segment {one} has another number of members than its summary says" for one in sorted(ids[:2])))
     assert [summary(project, segment_id)["members"] for segment_id in ids] == [1, 1, 1]
+
+
+def test_a_population_that_nobody_goes_on_with(project: Project) -> None:
+    londoner(project)
+    changing = segment(project, filter=PARISIANS)
+    with lane_paused(project):
+        ids = sorted([made(project, filter=LONDONERS)["id"], changing])
+        changed(project, changing, filter=LONDONERS)
+        with session(project.deployment) as conn:
+            lost = "DELETE FROM segment_inbox WHERE project_id = %s AND task = 'populate'"
+            assert conn.execute(lost, [project.id]).rowcount == 2
+    found(project, *(f"segment {one} is not populated to its end, and nobody goes on with it" for one in ids))
+    assert [summary(project, one)["population"] for one in ids] == ["DONE", "DONE"]
+    assert [members(project, one) for one in ids] == [["ann"], ["ann"]]
 
 
 NOT_DUE = "customer {} will not be looked at on the day on which it may enter or leave a segment"
