@@ -185,7 +185,7 @@ FORBIDDEN = {
     r"\bCREATE\s+(OR\s+REPLACE\s+)?(CONSTRAINT\s+)?TRIGGER\b": "effects flow from events, in statements one can read",
     r"\bON\s+DELETE\s+SET\s+NULL\b": "would set project_id too; refused by Citus",
     r"\bset_config\s*\(": "a session's setting outlives its transaction in a pool: SET LOCAL",
-    r"^\s*SET\s+(?!(?:LOCAL|CONSTRAINTS|TRANSACTION)\b)": "a setting outlives its transaction in a pool: SET LOCAL",
+    r"^\s*SET\s+(?!LOCAL\b|CONSTRAINTS\b)": "a session's setting outlives its transaction in a pool: SET LOCAL",
     r"\btransaction_timeout\b|\buuidv7\b|\bJSON_TABLE\b|\bIS\s+JSON\b": "newer than PostgreSQL 15",
     r"\bCREATE\s+EXTENSION\b": "no extension: any PostgreSQL will do",
     r"\bALTER\s+TABLE\s.*\bADD\s+GENERATED\b": "identity columns only at CREATE TABLE",
