@@ -18,8 +18,8 @@ from punchcard.settings import Settings, load
 from tests.bulk.kinds import Record, encoded
 
 P = ParamSpec("P")
-TEST_SECONDS_MAX = 90.0
-WAIT_SECONDS = 40.0
+TEST_SECONDS_MAX = 240.0
+WAIT_SECONDS = 100.0
 
 
 def in_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:

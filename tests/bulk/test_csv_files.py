@@ -117,4 +117,4 @@ def test_a_file_that_would_grow_too_much_is_refused_soon() -> None:
     began = time.monotonic()
     with pytest.raises(InvalidPayload, match="too many columns for its rows"):
         read(file, ANY, rows_max=100_000)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60

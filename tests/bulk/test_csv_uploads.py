@@ -143,11 +143,13 @@ def test_others_are_answered_while_a_large_file_is_read(project_18: Project) -> 
     file = b"name,a,b,c,d,e\n" + b"x,1,2,3,4,5\n" * 99_000
     slowest = 0.0
     with ThreadPoolExecutor(1) as thread:
+        sent_at = time.monotonic()
         accepted = thread.submit(upload, project_18, "products", file)
         while not accepted.done():
             began = time.monotonic()
             project_18.get("/healthz")
             slowest = max(slowest, time.monotonic() - began)
+        seconds = time.monotonic() - sent_at
         assert accepted.result().status_code == 200
     project_18.http.post(f"/v1/async-actions/{accepted.result().json()['async_action_id']}/cancel")
-    assert slowest < 1
+    assert slowest < seconds / 2

@@ -136,7 +136,7 @@ async def test_one_that_is_committed_late_is_not_overlooked(workerless: str, lan
                 for no in range(4):
                     await queue.finished(await queue.schedule(job, records(1, f"{no}")))
             # long before all lanes with work are looked for
-            await until(lambda: _is_done(queue, late), 10)
+            await until(lambda: _is_done(queue, late), 25)
         assert await queue.numbers("late") == [0, 1, 2]
 
 

@@ -230,7 +230,7 @@ def test_the_limit_holds_for_vouchers_that_name_a_standalone_campaign(small: Pro
             ours.execute("LOCK TABLE row_totals IN EXCLUSIVE MODE")
             asked = [threads.submit(post, no) for no in range(100, 103)]
             waiting = "SELECT FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
-            until(lambda: len(watch.execute(waiting).fetchall()) >= len(asked), 10)
+            until(lambda: len(watch.execute(waiting).fetchall()) >= len(asked))
         assert sorted(answer.result() for answer in asked) == [200, 400, 400]
     assert read(small)["vouchers_count"] == VOUCHERS_MAX
     body = {"discount": COUPONS["discount"], "campaign": "Spring", "code": "LAST"}

@@ -19,9 +19,9 @@ from tests.deployment import free_port, open_directory, until
 pytestmark = [pytest.mark.clone, pytest.mark.timeout(600)]
 
 NEEDED = ("git", "make", "curl", "python3")
-START_SECONDS = 120.0
-AGAIN_SECONDS = 20.0
-END_SECONDS = 30.0
+START_SECONDS = 240.0
+AGAIN_SECONDS = 60.0
+END_SECONDS = 60.0
 INVOICES = 1_874
 # what pip says when it cannot reach a registry at all; anything else is ours to mend
 UNREACHABLE = re.compile(

@@ -274,7 +274,7 @@ def test_who_changes_meanwhile_keeps_it(project_18: Project, path: str) -> None:
         ours.execute("SELECT FROM customers WHERE project_id = %s FOR UPDATE", [project_18.id])
         action = send(project_18, path, bodies[path])["async_action_id"]
         query = "SELECT pid FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
-        until(lambda: watch.execute(query, [ours.info.backend_pid]).fetchall(), 10)
+        until(lambda: watch.execute(query, [ours.info.backend_pid]).fetchall())
         ours.execute(
             """UPDATE customers SET name = 'Theirs', metadata = '{"a": 7}' WHERE project_id = %s""", [project_18.id]
         )
@@ -290,7 +290,7 @@ def test_who_is_made_by_somebody_else_meanwhile_is_updated(project_18: Project) 
         )  # fmt: skip
         action = send(project_18, "customers/bulk", [{"source_id": "ann", "email": "e"}])["async_action_id"]
         query = "SELECT pid FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
-        until(lambda: watch.execute(query, [ours.info.backend_pid]).fetchall(), 10)
+        until(lambda: watch.execute(query, [ours.info.backend_pid]).fetchall())
     assert report(project_18, project_18.finished(action)) == [("ann", True, True, None)]
     found = customer(project_18)
     assert (found["id"], found["name"], found["email"]) == ("cust_theirs", "Theirs", "e")

@@ -30,7 +30,7 @@ def exchanged(project: Project, head: str, body: bytes, *, close: bool = False) 
         f"POST /v1/orders/import HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
         f"X-App-Id: {project.application_id}\r\nX-App-Token: {project.application_token}\r\n{head}\r\n\r\n"
     ).encode()
-    with socket.create_connection(("127.0.0.1", project.deployment.port), timeout=20) as link:
+    with socket.create_connection(("127.0.0.1", project.deployment.port), timeout=60) as link:
         link.sendall(request + body)
         if close:
             return b""
@@ -95,7 +95,7 @@ def test_a_body_that_never_says_how_long_it_is_has_the_same_limit(project_18: Pr
 
 
 def test_a_413_is_answered_before_the_body_is_sent(project_18: Project) -> None:
-    with socket.create_connection(("127.0.0.1", project_18.deployment.port), timeout=5) as link:
+    with socket.create_connection(("127.0.0.1", project_18.deployment.port), timeout=60) as link:
         link.sendall(
             f"POST /v1/orders/import HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY_BYTES_MAX + 1}\r\n"
             f"X-App-Id: {project_18.application_id}\r\nX-App-Token: {project_18.application_token}\r\n\r\n".encode()
@@ -134,7 +134,7 @@ def narrow() -> Iterator[Project]:
 
 def stalled(project: Project, size: int) -> socket.socket:
     """A connection that was let in and has sent `size` bytes of a larger body."""
-    link = socket.create_connection(("127.0.0.1", project.deployment.port), timeout=20)
+    link = socket.create_connection(("127.0.0.1", project.deployment.port), timeout=60)
     link.sendall(
         f"POST /v1/orders/import HTTP/1.1\r\nHost: x\r\nContent-Length: {size + 2}\r\nExpect: 100-continue\r\n"
         f"X-App-Id: {project.application_id}\r\nX-App-Token: {project.application_token}\r\n\r\n".encode()
@@ -162,7 +162,7 @@ def test_bodies_beyond_the_budget_are_refused_until_others_are_gone(narrow: Proj
     first.sendall(b" ]")
     assert first.recv(65536).startswith(b"HTTP/1.1 200 ")  # who was let in is served
     second.close()
-    until(lambda: is_taken(narrow, 150_000), 5)
+    until(lambda: is_taken(narrow, 150_000))
     first.close()
 
 
@@ -170,11 +170,11 @@ def test_clients_that_vanish_give_their_budget_back(narrow: Project) -> None:
     for _ in range(10):
         stalled(narrow, 900_000).close()
         exchanged(narrow, "Content-Length: 500000", b"[" * 400_000, close=True)
-        until(lambda: is_taken(narrow, 1_000_000), 5)
+        until(lambda: is_taken(narrow, 1_000_000))
         narrow.refused_import(b"[" * 900_000)
     # all of it is there again: room for two of the largest bodies
     link = stalled(narrow, 950_000)
-    until(lambda: is_taken(narrow, 1_000_000), 5)
+    until(lambda: is_taken(narrow, 1_000_000))
     link.close()
 
 
@@ -298,4 +298,4 @@ def test_the_memory_of_large_bodies_is_given_back(roomy: Project) -> None:
     for name in ("one text", "many orders", "one wide text"):
         roomy.http.post("/v1/orders/import", content=LARGE[name][0], headers=JSON)
     # about 100; without the setting of the C library 220
-    until(lambda: memory_mb(api_process(roomy.deployment), "VmRSS:") < IDLE_MB_MAX, 10)
+    until(lambda: memory_mb(api_process(roomy.deployment), "VmRSS:") < IDLE_MB_MAX)

@@ -153,7 +153,7 @@ def raw_post(project: Project, lines: bytes) -> tuple[int, Any]:
         f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(BODY)}\r\n"
         f"X-App-Id: {project.application_id}\r\nX-App-Token: {project.application_token}\r\n"
     ).encode()
-    with socket.create_connection(("127.0.0.1", project.deployment.port), timeout=20) as link:
+    with socket.create_connection(("127.0.0.1", project.deployment.port), timeout=60) as link:
         link.sendall(head + lines + b"\r\n\r\n" + BODY)
         answer = b"".join(iter(lambda: link.recv(65536), b""))
     return int(answer.split(b" ", 2)[1]), msgspec.json.decode(answer.partition(b"\r\n\r\n")[2])
@@ -162,7 +162,7 @@ def raw_post(project: Project, lines: bytes) -> tuple[int, Any]:
 @pytest.mark.parametrize("lines", [b"Idempotency-Key: a\x00b", b"Idempotency-Key: a\x01b", b"Idempotency-Key : a"])
 def test_headers_that_are_no_http(project_18: Project, lines: bytes) -> None:
     head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n".encode()
-    with socket.create_connection(("127.0.0.1", project_18.deployment.port), timeout=20) as link:
+    with socket.create_connection(("127.0.0.1", project_18.deployment.port), timeout=60) as link:
         link.sendall(head + lines + b"\r\n\r\n[]")
         answer = b"".join(iter(lambda: link.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 4"), answer[:100]

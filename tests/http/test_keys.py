@@ -96,7 +96,7 @@ def test_a_project_has_several_pairs_and_each_can_be_blocked(project_18: Project
     # the id of one with the token of the other
     refused(listed(project_18.deployment, pair(second.id, project_18.application_token)), 401, "unauthorized")
     execute(project_18, "UPDATE api_keys SET blocked = true WHERE app_id = %s", second.id)
-    until(lambda: listed(project_18.deployment, pair(second.id, second.token)).status_code != 200, 10)
+    until(lambda: listed(project_18.deployment, pair(second.id, second.token)).status_code != 200)
     refused(listed(project_18.deployment, pair(second.id, second.token)), 401, "unauthorized")
     assert listed(project_18.deployment, first).status_code == 200
 

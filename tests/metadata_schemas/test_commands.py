@@ -121,7 +121,7 @@ def test_two_at_once_both_count(project: Project, first: str) -> None:
                 target=lambda: said.append(applied(project, schema(first, new={"type": "string"})).stdout)
             )
             second.start()
-            until(lambda: watch.execute(blocked, (ours.info.backend_pid,)).fetchall()[0]["n"], 20)
+            until(lambda: watch.execute(blocked, (ours.info.backend_pid,)).fetchall()[0]["n"])
             ours.execute(
                 "UPDATE metadata_schemas SET properties = properties || %s::jsonb WHERE project_id = %s",
                 ('{"meanwhile":{"type":"date","array":false,"optional":true,"objectType":null}}', project.id),

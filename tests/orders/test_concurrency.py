@@ -21,7 +21,7 @@ def imported_while(project: Project, orders: Any, *, hold: str, then: str, rolle
         ours.execute(hold.encode(), parameters)
         action = project.post_import(orders)
         query = "SELECT pid FROM pg_stat_activity WHERE %(pid)s = ANY(pg_blocking_pids(pid))"
-        until(lambda: watch.execute(query, {"pid": ours.info.backend_pid}).fetchall(), 5)
+        until(lambda: watch.execute(query, {"pid": ours.info.backend_pid}).fetchall())
         if then:
             ours.execute(then.encode(), parameters)
     return project.finished(action)["result"]

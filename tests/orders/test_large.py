@@ -57,13 +57,18 @@ def test_as_many_orders_as_may_be_of_one_customer(project: Project) -> None:
 
 
 def test_failing_costs_no_more_than_going_in(project_18: Project) -> None:
+    """Of three tries of each: the machine is slow now and then."""
+
     def seconds(orders: Any) -> float:
         started = time.perf_counter()
         result = project_18.import_orders(orders)
         assert result["done_count" if result["failed_count"] == 0 else "failed_count"] == ORDERS_MAX
         return time.perf_counter() - started
 
-    going_in = seconds([order(n) for n in range(ORDERS_MAX)])
-    failing = seconds([order(n, source_id=f"bad{n}", referrer_id=f"cust_{n}") for n in range(ORDERS_MAX)])
-    assert failing < 1.5 * going_in + 0.5
-    assert project_18.get("/v1/orders")["total"] == ORDERS_MAX
+    going_in, failing = [], []
+    for attempt in range(3):
+        numbers = range(attempt * ORDERS_MAX, (attempt + 1) * ORDERS_MAX)
+        going_in.append(seconds([order(n) for n in numbers]))
+        failing.append(seconds([order(n, source_id=f"bad{n}", referrer_id=f"cust_{n}") for n in numbers]))
+    assert min(failing) < 1.5 * min(going_in) + 0.5
+    assert project_18.get("/v1/orders")["total"] == 3 * ORDERS_MAX

@@ -147,7 +147,7 @@ def test_who_changes_a_product_meanwhile_keeps_it(project_18: Project) -> None:
         ours.execute("SELECT FROM products WHERE project_id = %s FOR UPDATE", [project_18.id])
         action = send(project_18, "products/bulk", [{"source_id": "mug", "price": 1, "metadata": {"b": 2}}])
         query = "SELECT pid FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
-        until(lambda: watch.execute(query, [ours.info.backend_pid]).fetchall(), 10)
+        until(lambda: watch.execute(query, [ours.info.backend_pid]).fetchall())
         ours.execute(
             """UPDATE products SET attributes = '["theirs"]', image_url = 'theirs', metadata = '{"t": 1}'
                 WHERE project_id = %s""", [project_18.id],

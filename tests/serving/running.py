@@ -15,7 +15,7 @@ from typing import Self
 from tests.deployment import Deployment, until
 
 POSTGRES = "postgres"
-END_SECONDS = 20.0
+END_SECONDS = 60.0
 
 
 def running(deployment: Deployment) -> dict[int, str]:

@@ -79,7 +79,7 @@ def test_killed_supervisor_leaves_no_process_and_its_data_is_kept(own: Deploymen
 def test_ctrl_c_stops_everything(own: Deployment) -> None:
     assert own.process is not None
     os.killpg(own.process.pid, signal.SIGINT)
-    assert own.process.wait(30) == 0
+    assert own.process.wait(60) == 0
     assert running(own) == {}
 
 
@@ -109,10 +109,10 @@ def test_stop_answers_who_waits_for_an_action(own: Deployment) -> None:
             api, began = one(own, "api"), time.monotonic()
             assert own.process is not None
             own.process.send_signal(signal.SIGTERM)
-            assert waiting.result(10)["status"] == "IN_PROGRESS"
+            assert waiting.result(25)["status"] == "IN_PROGRESS"
             until(lambda: api not in running(own))
-            assert time.monotonic() - began < 3
-        assert own.process.wait(30) == 0
+            assert time.monotonic() - began < 25
+        assert own.process.wait(60) == 0
         assert "part_killed" not in own.log_text()[length:]
         own.start()
         assert project.finished(action)["result"]["done_count"] == 1
@@ -163,7 +163,7 @@ def test_signals_during_the_start(new: Deployment) -> None:
     assert new.process is not None
     until(lambda: POSTGRES in running(new).values())
     new.process.send_signal(signal.SIGTERM)
-    assert new.process.wait(30) == 0
+    assert new.process.wait(60) == 0
     nothing_left(new)
     assert "Traceback" not in new.log_text()
 
@@ -171,7 +171,7 @@ def test_signals_during_the_start(new: Deployment) -> None:
 def test_hang_up_stops_a_server_unless_nohup_said_otherwise(own: Deployment) -> None:
     assert own.process is not None
     own.process.send_signal(signal.SIGHUP)
-    assert own.process.wait(30) == 0
+    assert own.process.wait(60) == 0
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
     try:
         own.start()
