@@ -193,7 +193,10 @@ def build_api(settings: Settings, dsn: str, stop: asyncio.Event) -> ASGIApp:
                 "database": database,
                 "key_pairs": KeyPairs(database),
                 "body_budget": BodyBudget(
-                    body_bytes_max=settings.body_bytes_max, in_flight_bytes_max=settings.bodies_in_flight_bytes_max
+                    body_bytes_max=settings.body_bytes_max,
+                    in_flight_bytes_max=settings.bodies_in_flight_bytes_max,
+                    object_bytes_max=settings.object_bytes_max,
+                    order_bytes_max=settings.order_bytes_max,
                 ),
                 "report_links": reports.Links(JOBS, settings),
                 "placing_types": frozenset(job.type for job in JOBS if places_customers(job)),

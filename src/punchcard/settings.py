@@ -58,6 +58,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stop_seconds_max: Annotated[int, Meta(ge=1, le=3600)]
     body_bytes_max: Bytes
     bodies_in_flight_bytes_max: Bytes
+    object_bytes_max: Bytes
+    order_bytes_max: Bytes
     orders_per_import_max: Annotated[int, Meta(ge=1, le=100_000)]
     vouchers_per_campaign_max: Annotated[int, Meta(ge=1, le=100_000_000)]
     bulk_body_bytes_max: Bytes

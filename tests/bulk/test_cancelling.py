@@ -80,6 +80,7 @@ async def test_one_under_way_ends_after_its_portion_and_keeps_it(workerless: str
         assert kept == list(range(len(kept)))
         assert 5 < len(kept) < 100
         assert (end.status, end.operation_status, end.records_processed) == ("FAILED", "FAILED", len(kept))
+        assert (end.records_total, end.progress) == (100, len(kept)), "how far it came"
         result = await queue.result(action)
         assert result["done_count"] == len(kept)
         assert "cancel" in result["message"].lower()
@@ -107,6 +108,7 @@ async def test_one_that_waits_ends_with_nothing_done(workerless: str, lane: Lane
             for action in [front, *between, last]:
                 await queue.finished(action)
         assert (end.status, end.operation_status, end.records_processed) == ("FAILED", "FAILED", 0)
+        assert (end.records_total, end.progress) == (50, 0)
         assert await queue.numbers("deep") == []
         assert (await queue.action(deep)).started_at is None
 

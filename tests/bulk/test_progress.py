@@ -1,6 +1,7 @@
 """What an action says while it waits and runs: its place in the queue, how far it is, how long it may take."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,27 +84,46 @@ async def test_the_time_left_is_what_the_records_took_of_late(workerless: str) -
         async with queue.working(job):
             await queue.finished(first)
         learnt = await queue.value("SELECT record_us FROM lane_turns WHERE project_id = %s", queue.project)
-        assert 10_000 <= learnt < 1_000_000
+        assert 9_000 <= learnt < 1_000_000
         await queue.rows("UPDATE lane_turns SET record_us = 10000 WHERE project_id = %s RETURNING 1", queue.project)
         before = await queue.schedule(job, records(1000, "b"))
         last = await queue.schedule(job, records(500, "c"))
-        assert (await seen(queue, before))["estimated_seconds_left"] == 10
-        assert (await seen(queue, last))["estimated_seconds_left"] == 15
+        assert (await seen(queue, before))["estimated_seconds_left"] == 11
+        assert (await seen(queue, last))["estimated_seconds_left"] == 16
 
 
 @in_loop
 async def test_what_a_record_took_is_smoothed(workerless: str) -> None:
     async with Queue.opened(workerless) as queue:
         await queue.rows(
-            "INSERT INTO lane_turns SELECT %s, 'fifo', 1, now(), 1e9, 0, 0, 0, 0, '3' RETURNING 1",
+            "INSERT INTO lane_turns SELECT %s, 'fifo', 1, now(), 1e9, 0, 0, 0, 0, '3', NULL, 1000 RETURNING 1",
             queue.project,
         )
-        job = Tried(portion_records=10)
-        action = await queue.schedule(job, records(10))
+        job = Tried(portion_records=500)
+
+        async def learnt(count: int, name: str) -> float:
+            await queue.finished(await queue.schedule(job, records(count, name)))
+            return float(await queue.value("SELECT record_us FROM lane_turns WHERE project_id = %s", queue.project))
+
         async with queue.working(job):
-            await queue.finished(action)
+            assert 0.99e9 <= await learnt(10, "few") < 0.995e9, "little of a small portion is for its records"
+            assert 0.79e9 < await learnt(200, "many") < 0.8e9
+
+
+@in_loop
+async def test_what_single_records_took_says_little_of_many(workerless: str) -> None:
+    """A portion of one record takes about as long as one of a hundred."""
+    async with Queue.opened(workerless) as queue:
+        job = Tried(portion_records=1000)
+        async with queue.working(job):
+            for no in range(5):
+                await queue.finished(await queue.schedule(job, records(1, f"{no}")))
+            await queue.finished(await queue.schedule(job, [Record(n, "a", seconds=0.0001) for n in range(300)]))
         learnt = await queue.value("SELECT record_us FROM lane_turns WHERE project_id = %s", queue.project)
-        assert 0.8e9 < learnt < 0.81e9
+        # nothing of the single ones, which would make it a multiple
+        assert (await queue.value("SELECT portion_records FROM lane_turns WHERE project_id = %s", queue.project)) > 0
+        action = await queue.action(await queue.schedule(job, records(10_000, "b")))
+        assert (await seen(queue, action.id))["estimated_seconds_left"] == math.ceil((10_000 + 10_000 * learnt) / 1e6)
 
 
 @in_loop
@@ -123,7 +143,7 @@ async def test_one_action_among_very_many_is_cheap_to_place(workerless: str) -> 
         # autovacuum does so within a minute; until then, after tests that left few rows, the table looks empty
         await queue.conn.execute("ANALYZE async_actions")
         early, late = await seen(queue, "aa_1000"), await seen(queue, f"aa_{MANY}")
-        assert (early["position"], early["estimated_seconds_left"]) == (1000, 7)
+        assert (early["position"], early["estimated_seconds_left"]) == (1000, 17)
         assert "position_is_minimum" not in early
         assert (late["position"], late["position_is_minimum"]) == (1001, True)
         assert "estimated_seconds_left" not in late

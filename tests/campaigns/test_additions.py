@@ -158,6 +158,7 @@ def test_all_codes_of_a_small_space_are_found(project: Project) -> None:
     action = filled(project, count=5)
     assert (action["status"], action["operation_status"]) == ("FAILED", "FAILED")
     assert action["result"]["done_count"] == 3
+    assert (action["records_total"], action["records_processed"], action["progress"]) == (5, 3, 60)
     assert action["result"]["message"] == (
         "No free code is left that its code_config can make: 3 of 5 vouchers were made"
     )

@@ -89,6 +89,27 @@ def test_the_largest_body_and_one_byte_more(project_18: Project) -> None:
     assert (body["statusCode"], body["error"]) == (413, "Request Entity Too Large")
 
 
+@pytest.mark.parametrize(
+    ("path", "setting", "size"),
+    [("/v1/orders", "order_bytes_max", 4 * 1024 * 1024), ("/v1/customers", "object_bytes_max", 1024 * 1024)],
+)
+def test_the_largest_object_and_one_byte_more(project_18: Project, path: str, setting: str, size: int) -> None:
+    body = b'{"source_id":"large"' + b" " * (size - 21) + b"}"
+    assert project_18.http.post(path, content=body, headers=JSON).status_code == 200
+    assert project_18.http.put(f"{path}/large", content=body, headers=JSON).status_code == 200
+    for method, where in (("POST", path), ("PUT", f"{path}/large")):
+        answer = project_18.http.request(method, where, content=body + b" ", headers=JSON)
+        assert refused(answer, 413, "payload_too_large")["details"].endswith(f"{size} bytes (setting {setting})")
+
+
+def test_an_order_that_an_import_takes_is_taken_alone(project_18: Project) -> None:
+    items = [{"source_id": f"p{no}", "quantity": 1, "metadata": {"text": "x" * 2_500}} for no in range(500)]
+    project_18.imported({"source_id": "o", "items": items})
+    shown = project_18.get("/v1/orders/o")
+    sent = project_18.http.put("/v1/orders/o", json=shown)
+    assert (sent.status_code, sent.json()["items"]) == (200, shown["items"])
+
+
 def test_a_body_that_never_says_how_long_it_is_has_the_same_limit(project_18: Project) -> None:
     endless = iter([b" " * 1024 * 1024] * 40)
     refused(project_18.http.post("/v1/orders/import", content=endless, headers=JSON), 413, "payload_too_large")

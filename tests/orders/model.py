@@ -96,7 +96,8 @@ class Model:
             self.rows["orders"].append(order)
         self._fields(order, given)
         if clears and given.get("metadata"):
-            order["metadata"] = {key: value for key, value in order["metadata"].items() if value is not None}
+            for key in [key for key, value in given["metadata"].items() if value is None]:
+                del order["metadata"][key]
         self._amounts(order, given)
         for person in (order["customer"],):
             if person is not None and self.revenue(person) > MAX:
@@ -124,8 +125,10 @@ class Model:
             if given.get(field) is not None:
                 sent[field] = given[field]
         if given.get("items") is not None:
+            summed = order["items"] != [] and all(item.get("amount") is not None for item in order["items"])
             order["items"] = [self._item(item) for item in given["items"]]
-            sent["amount"] = None
+            # what items added up to goes with them
+            sent["amount"] = None if summed else order.get("amount") or None
         if given.get("amount") is not None:
             sent["amount"] = given["amount"]
         amounts = [item.get("amount") for item in order["items"]]

@@ -212,10 +212,14 @@ def test_an_amount_is_changed_by_a_later_one_unless_the_items_say_it(project_18:
         {"items": [{"quantity": 1}], "amount": 60},
         {"amount": 70},
         {"items": [{"quantity": 1}, {"amount": 80}]},
+        {"amount": 0},
+        {"items": [{"quantity": 1}, {"amount": 80}]},
+        {"items": []},
         {"amount": 90},
         {"items": [{"amount": 100}]},
+        {"items": []},
         fields=("amount", "initial_amount", "total_amount"),
-    ) == [(amount,) * 3 for amount in (10, 20, 20, 0, 30, 30, 50, 60, 70, 80, 90, 100)]
+    ) == [(amount,) * 3 for amount in (10, 20, 20, 0, 30, 30, 50, 60, 70, 70, 0, 80, 80, 90, 100, 0)]
 
 
 def test_items_are_replaced_as_a_whole_or_stay(project_18: Project) -> None:

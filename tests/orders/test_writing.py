@@ -136,8 +136,9 @@ def test_what_is_not_sent_stays(project: Project) -> None:
     assert paid["updated_at"] is not None
     assert {**paid, "updated_at": None, "status": "CREATED"} == order
     assert paid == project.get("/v1/orders/a")
+    create(project, source_id="a", metadata={"n": None})
     merged = change(project, paid["id"], metadata={"k": None, "m": 3})
-    assert merged["metadata"] == {"l": 2, "m": 3}
+    assert merged["metadata"] == {"l": 2, "m": 3, "n": None}, "a null that was not sent stays"
     assert merged["items"] == order["items"]
     replaced = change(project, "a", items=[{"amount": 5}])
     assert (replaced["amount"], replaced["total_amount"], len(replaced["items"])) == (5, 2, 1)

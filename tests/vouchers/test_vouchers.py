@@ -187,7 +187,6 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
      "invalid_payload", "Property .metadata must have at most 16384 bytes"),
     (DISCOUNT | {"metadata": {"a": "é" * 8_189}},
      "invalid_payload", "Property .metadata must have at most 16384 bytes"),
-    (DISCOUNT | {"additional_info": "x" * 2**20}, "invalid_payload", "Payload must have at most 1048576 bytes"),
 ]  # fmt: skip
 
 

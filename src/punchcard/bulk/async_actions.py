@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from punchcard import ids
 from punchcard.bulk import pieces
-from punchcard.bulk.jobs import Job, Lane, WalkJob
+from punchcard.bulk.jobs import PORTION_US, Job, Lane, WalkJob
 from punchcard.bulk.reports import Links
 from punchcard.bulk.signals import Listener
 from punchcard.db import statements
@@ -257,7 +257,8 @@ async def _place_in_queue(conn: Conn, project: str, row: Any, action: AsyncActio
     if before.actions >= QUEUE_LOOK_MAX:
         action.position_is_minimum = True
     elif before.record_us is not None and not before.paused:
-        action.estimated_seconds_left = math.ceil((before.records + records) * before.record_us / 1_000_000)
+        portions_us, records_us = (before.actions + 1) * PORTION_US, (before.records + records) * before.record_us
+        action.estimated_seconds_left = math.ceil((portions_us + records_us) / 1_000_000)
 
 
 async def cancel_action(conn: Conn, project: str, action_id: str) -> AsyncAction:
@@ -285,8 +286,8 @@ async def list_actions(
 
 
 def _action(row: Any) -> AsyncAction:
-    finished = row.finished_at is not None
-    progress = 100 if finished else min(99, row.records_next * 100 // max(1, row.records_total))
+    # of what has failed or was cancelled, how far it came
+    progress = 100 if row.status == "DONE" else min(99, row.records_next * 100 // max(1, row.records_total))
     began = row.started_at or row.now
     return AsyncAction(
         id=row.id,

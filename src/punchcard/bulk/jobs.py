@@ -15,6 +15,8 @@ from msgspec import Struct
 from punchcard.db.database import Conn
 
 FAILURES_IN_RESULT_MAX = 1000
+# what a portion takes beside its records, about, in microseconds
+PORTION_US = 10_000
 
 
 def failures_path(action_id: str) -> str:

@@ -21,6 +21,7 @@ from punchcard.bulk import pieces, reports
 from punchcard.bulk.claims import Claim
 from punchcard.bulk.jobs import (
     FAILURES_IN_RESULT_MAX,
+    PORTION_US,
     Batch,
     Failure,
     Job,
@@ -43,6 +44,8 @@ from punchcard.settings import Settings
 PORTION_RECORDS_MAX = 10_000
 # what a smaller portion takes is mostly not for its records
 TELLING_RECORDS = 200
+# how much the last portion counts in what a record of its lane takes
+LEARNING_RATE = 0.2
 PLANS_MAX = 20
 # after so many plans that were overtaken, the next is made with its rows locked
 PLANS_WITHOUT_LOCKS = 3
@@ -236,11 +239,14 @@ class Portion(Generic[WorkT]):
     async def _learn(self, records: int, elapsed_ms: float) -> None:
         """Remember what a record took, for estimates of the time that is left and for the lane's next action."""
         usual = max(1, int(records * self._settings.portion_ms / max(1.0, elapsed_ms)))
+        elapsed_us = elapsed_ms * 1000
         learnt = {
             "project_id": self._claim.project,
             "lane": self._claim.lane,
             "turn": self._claim.turn,
-            "record_us": elapsed_ms * 1000 / records,
+            # of a small portion little is for its records, but some is
+            "record_us": max(elapsed_us - PORTION_US, elapsed_us / 20) / records,
+            "weight": LEARNING_RATE * min(1.0, records / TELLING_RECORDS),
             "usual_records": min(usual, PORTION_RECORDS_MAX) if records >= TELLING_RECORDS else None,
         }
         await self._conn.execute(SQL.lane_learn, learnt)
@@ -391,7 +397,7 @@ class WalkPortion(Portion[Stretch]):
 
     async def _conclude(self, after: Claim, outcome: Outcome) -> None:
         after.cursor = outcome.cursor
-        at_end = outcome.cursor is None
+        at_end = outcome.cursor is None and outcome.ends is None
         after.records_total = after.records_next if at_end else max(after.records_total, after.records_next + 1)
 
 

@@ -230,10 +230,11 @@ DELETE FROM async_action_pieces
 SELECT record FROM async_action_failures WHERE project_id = :project_id AND action_id = :id;
 
 -- name: lane_learn!
--- What a record of the lane took of late: each portion counts for a fifth. And how many records would have taken what is
--- aimed at, if the portion was large enough to tell.
+-- What a record of the lane took of late: a portion counts for its `weight`, and alone until one was large enough to tell.
+-- And how many records would have taken what is aimed at, if this one was.
 UPDATE lane_turns AS l
-   SET record_us = coalesce(0.8 * l.record_us + 0.2 * :record_us, :record_us),
+   SET record_us = CASE WHEN l.record_us IS NULL OR l.portion_records IS NULL THEN :record_us
+                        ELSE (1 - :weight::float8) * l.record_us + :weight * :record_us::float8 END,
        portion_records = coalesce(:usual_records, l.portion_records)
  WHERE l.project_id = :project_id AND l.lane = :lane AND l.turn = :turn;
 

@@ -175,7 +175,7 @@ async def _added(
     status = 200 if count == 1 else 202
     key = idempotency.checked(request, idempotency_key)
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         once = await idempotency.once(request, project, key, body)
         if (answer := await once.repeated()) is not None:
             answer.status_code = status

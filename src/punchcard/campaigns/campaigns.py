@@ -280,7 +280,7 @@ async def post_campaign(
     """
     key = idempotency.checked(request, idempotency_key)
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         once = await idempotency.once(request, project, key, body)
         if (repeated := await once.repeated()) is not None:
             return repeated
@@ -312,7 +312,7 @@ async def put_campaign(request: Request, project: str, campaign_id: str) -> Camp
     are neither published nor redeemed take over what has changed, by an async action.
     """
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         given = objects.read(body, _change)
     cause = of_request(request)
     database: Database = request.app.state.database

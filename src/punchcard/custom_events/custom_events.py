@@ -151,7 +151,7 @@ async def post_event(
     """
     key = idempotency.checked(request, idempotency_key)
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         once = await idempotency.once(request, project, key, body)
         if (repeated := await once.repeated()) is not None:
             return repeated

@@ -144,7 +144,7 @@ async def post_customer(
     """
     key = idempotency.checked(request, idempotency_key)
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         once = await idempotency.once(request, project, key, body)
         if (repeated := await once.repeated()) is not None:
             return repeated
@@ -168,7 +168,7 @@ async def put_customer(request: Request, project: str, customer_id: str) -> Cust
     `source_id` cannot change: in the body they are ignored.
     """
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         change = objects.read(body, _changes)
     shapes.check_metadata(change.metadata, ".metadata")
     database: Database = request.app.state.database

@@ -3,7 +3,7 @@
 import asyncio
 import ctypes
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from litestar import Request
@@ -20,6 +20,8 @@ SILENCE_SECONDS_MAX = 30.0
 # Nor may one that sends a byte now and then: after that time, a body has to have come at this pace.
 BYTES_PER_SECOND_MIN = 256 * 1024
 LARGE_BODY_BYTES = 8 * 1024 * 1024
+# decoded at once, an object takes up to thirty times the bytes it was sent in
+LARGE_OBJECT_BYTES = 1024 * 1024
 _DECODE_WINDOW = 1024 * 1024
 _M_MMAP_THRESHOLD = -3
 _LARGE_BLOCK_BYTES = 1024 * 1024
@@ -71,27 +73,45 @@ class BodyBudget:
         *,
         body_bytes_max: int,
         in_flight_bytes_max: int,
+        object_bytes_max: int | None = None,
+        order_bytes_max: int | None = None,
         silence_seconds_max: float = SILENCE_SECONDS_MAX,
         bytes_per_second_min: int = BYTES_PER_SECOND_MIN,
     ) -> None:
         self._limit = BodyLimit(body_bytes_max, "body_bytes_max")
+        self._object_limit = BodyLimit(object_bytes_max or body_bytes_max, "object_bytes_max")
+        self._order_limit = BodyLimit(order_bytes_max or body_bytes_max, "order_bytes_max")
         self._in_flight_bytes_max = in_flight_bytes_max
         self._silence_seconds_max = silence_seconds_max
         self._bytes_per_second_min = bytes_per_second_min
         self._held = 0
         self._large_body_turn = asyncio.Lock()
 
+    def one_object(self, request: Request) -> AbstractAsyncContextManager[bytes]:  # type: ignore[type-arg]
+        """The whole body, as `json` gives it, of a request that sends one object."""
+        return self.json(request, limit=self._object_limit, alone_above=LARGE_OBJECT_BYTES)
+
+    def one_order(self, request: Request) -> AbstractAsyncContextManager[bytes]:  # type: ignore[type-arg]
+        """The whole body, as `json` gives it, of a request that sends one order."""
+        return self.json(request, limit=self._order_limit, alone_above=LARGE_OBJECT_BYTES)
+
     @asynccontextmanager
-    async def json(self, request: Request, *, limit: BodyLimit | None = None) -> AsyncIterator[bytes]:  # type: ignore[type-arg]
+    async def json(
+        self,
+        request: Request,  # type: ignore[type-arg]
+        *,
+        limit: BodyLimit | None = None,
+        alone_above: int = LARGE_BODY_BYTES,
+    ) -> AsyncIterator[bytes]:
         """The whole body, checked to be UTF-8; its bytes count against the budget until the block ends.
 
         `limit` holds where it is smaller than that of all bodies.
 
         What a client announces counts from the start: a body that was let in is not refused half-way. Large
-        bodies are worked on one at a time, because that takes up to three times their bytes.
+        bodies (`alone_above` so many bytes) are worked on one at a time, because that takes a multiple of their bytes.
         """
         refuse_other_than_json(request)
-        async with self.raw(request, limit=limit, check=refuse_other_than_utf8) as body:
+        async with self.raw(request, limit=limit, check=refuse_other_than_utf8, alone_above=alone_above) as body:
             yield body
 
     @asynccontextmanager
@@ -101,6 +121,7 @@ class BodyBudget:
         *,
         limit: BodyLimit | None = None,
         check: Callable[[bytes], object] = bytes,
+        alone_above: int = LARGE_BODY_BYTES,
     ) -> AsyncIterator[bytes]:
         """The whole body, whatever it is, as `json` gives one that is JSON; `check` may refuse it."""
         announced = request.headers.get("content-length", "")
@@ -117,7 +138,7 @@ class BodyBudget:
             body = b"".join(chunks)
             chunks.clear()  # from here on the body is held once
             check(body)
-            async with self._large_body_turn if len(body) > LARGE_BODY_BYTES else nullcontext():
+            async with self._large_body_turn if len(body) > alone_above else nullcontext():
                 yield body
         finally:
             self._held -= held

@@ -7,9 +7,6 @@ import msgspec
 from punchcard.errors import InvalidPayload
 from punchcard.http import shapes
 
-# decoded, a body takes up to thirty times the bytes it was sent in
-OBJECT_BYTES_MAX = 1024 * 1024
-
 ObjectT = TypeVar("ObjectT")
 
 
@@ -18,8 +15,6 @@ def read(body: bytes, decoder: "msgspec.json.Decoder[ObjectT]", *, empty_allowed
 
     Metadata still has to be looked at: `shapes.check_metadata`. Raises `InvalidPayload` with the path.
     """
-    if len(body) > OBJECT_BYTES_MAX:
-        raise InvalidPayload(f"Payload must have at most {OBJECT_BYTES_MAX} bytes")
     body = body.strip()
     if not body:
         if not empty_allowed:

@@ -155,11 +155,12 @@ class Planner:
         if self._schemas is not None:
             self._schemas.check("order", given.metadata, creating=stored is None)
         self._set_people(order, given)
-        self._set_amounts(order, given)
+        self._set_amounts(order, given, before=stored)
         if given.metadata:
             order.metadata = {**order.metadata, **given.metadata} if order.metadata else given.metadata
         if given.clears and given.metadata:
-            order.metadata = {key: value for key, value in order.metadata.items() if value is not None}
+            cleared = {key for key, value in given.metadata.items() if value is None}
+            order.metadata = {key: value for key, value in order.metadata.items() if key not in cleared}
         if ordered_at_given:
             order.ordered_at = ordered_at
         if stored is not None and _same_order(stored, order):
@@ -192,15 +193,17 @@ class Planner:
         elif given.referrer_id:
             order.referrer_id = self._known_customer(given.referrer_id).id
 
-    def _set_amounts(self, order: OrderRow, given: OrderIn) -> None:
+    def _set_amounts(self, order: OrderRow, given: OrderIn, *, before: OrderRow | None) -> None:
         if given.initial_amount is not None:
             order.initial_amount = given.initial_amount
         if given.discount_amount is not None:
             order.discount_amount = given.discount_amount
         if given.items is not None:
             items = [self._shelf.item(item, index) for index, item in enumerate(given.items)]
+            # what items added up to goes with them; another amount stays until one is sent
+            kept = None if before is None or before.items_amount is not None else before.amount or None
             sums = amounts.order_amounts(
-                sent=given.amount,
+                sent=kept if given.amount is None else given.amount,
                 discount=order.discount_amount,
                 amounts=[item.amount for item in items],
                 discounts=[item.discount_amount for item in items],

@@ -213,7 +213,7 @@ async def post_order(
     """
     key = idempotency.checked(request, idempotency_key)
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_order(request) as body:
         once = await idempotency.once(request, project, key, body)
         if (repeated := await once.repeated()) is not None:
             return repeated
@@ -233,7 +233,7 @@ async def put_order(request: Request, project: str, order_id: str) -> Order:  # 
     taken away. A change of the status has an event of its own.
     """
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_order(request) as body:
         given = objects.read(body, _change)
     imports.check_metadata(given, "")
     cause = events.of_request(request)

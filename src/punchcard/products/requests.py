@@ -189,7 +189,7 @@ AnswerT = TypeVar("AnswerT")
 async def read(request: Request, decoder: "msgspec.json.Decoder[GivenT]") -> GivenT:  # type: ignore[type-arg]
     """The body of a request about a product or a SKU."""
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         given = objects.read(body, decoder, empty_allowed=True)
     shapes.check_metadata(given.metadata, ".metadata")
     return given
@@ -205,7 +205,7 @@ async def written_once(
     """The answer to a POST that writes a product or a SKU."""
     key = idempotency.checked(request, idempotency_key)
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         once = await idempotency.once(request, project, key, body)
         if (repeated := await once.repeated()) is not None:
             return repeated

@@ -308,7 +308,7 @@ async def post_segment(
     """
     key = idempotency.checked(request, idempotency_key)
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         once = await idempotency.once(request, project, key, body)
         if (repeated := await once.repeated()) is not None:
             return repeated
@@ -329,7 +329,7 @@ async def put_segment(request: Request, project: str, segment_id: str) -> Segmen
     With another filter the segment is populated anew, and keeps its members until each is looked at.
     """
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         given = objects.read(body, _change)
     database: Database = request.app.state.database
 

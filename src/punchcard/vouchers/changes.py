@@ -204,7 +204,7 @@ async def put_voucher(request: Request, project: str, code: str) -> Voucher:  # 
     What the body does not have stays as it is, and metadata is merged by key. The type of a discount cannot change.
     """
     budget: BodyBudget = request.app.state.body_budget
-    async with budget.json(request) as body:
+    async with budget.one_object(request) as body:
         given = objects.read(body, _change)
     cause = events.of_request(request)
     database: Database = request.app.state.database
