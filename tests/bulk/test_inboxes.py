@@ -78,6 +78,27 @@ async def test_trouble_outside_the_data_is_no_rows_fault(workerless: str) -> Non
         assert await queue.rows(FAILED, queue.project) == []
 
 
+@pytest.mark.parametrize("ends_session", [False, True])
+@in_loop
+async def test_a_portion_that_takes_too_long_is_made_smaller(workerless: str, *, ends_session: bool) -> None:
+    """Whether PostgreSQL ends a statement or the session: what is too much once is so each time."""
+    async with Queue.opened(workerless) as queue:
+        inbox = TriedInbox()
+        async with queue.working(inbox=inbox) as worker:
+
+            async def be_slow(rows: Sequence[Record]) -> None:
+                if len(rows) > 3:
+                    if not ends_session:
+                        raise pg.QueryCanceled
+                    await queue.rows("SELECT pg_terminate_backend(%s)", await queue.session_of(worker))
+
+            inbox.before_write = be_slow
+            await queue.drop(records(40))
+            await emptied(queue)
+        assert await queue.numbers() == list(range(40))
+        assert await queue.rows(FAILED, queue.project) == []
+
+
 @pytest.mark.parametrize("fatal", [0, 13])
 @in_loop
 async def test_a_row_that_stops_its_worker_three_times_is_set_aside(workerless: str, fatal: int) -> None:

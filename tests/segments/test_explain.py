@@ -179,7 +179,7 @@ def test_each_condition_has_the_value_that_it_sees(project: Project) -> None:
         True,
     )
     created = seen.pop(("created_at", "$today"))
-    assert (created[0], moment(created[1])) == ([True], moment(shown["created_at"]))
+    assert created[:2] == ([True], shown["created_at"])
     assert seen == {
         ("name", "$starts_with"): (["A", "B"], "Ann", True),
         ("name", "$is"): ("Bob", "Ann", False),

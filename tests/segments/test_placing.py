@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from punchcard.segments.placing import EVENTS_MAX
 from tests.bulk.csv_uploads import all_imported
 from tests.custom_events.defining import define, event, track
 from tests.customers.updating import finished, updated
@@ -361,6 +362,33 @@ def test_what_came_and_went_counts_by_the_day_of_the_project(project: Project) -
     put(project, "bob", address={"city": "Paris"})
     all_placed(project)
     assert numbers(project, segment_id) == (0, 0, 1)
+
+
+def test_what_was_answered_before_a_summary_is_right_is_in_it(project_18: Project) -> None:
+    segment_id = segment(project_18, type="passive", filter=LONDONERS)
+    for no in range(1, 41):
+        post(project_18, address={"city": "London"})
+        answered = datetime.now(UTC)
+        while moment((found := summary(project_18, segment_id))["right_until"]) <= answered:
+            pass
+        assert found["members"] == no
+
+
+def test_customers_who_enter_very_many_segments_are_placed_a_few_at_a_time(project: Project) -> None:
+    """A portion writes a bounded number of events; the lane goes on behind it."""
+    segments = [active(project, BUYERS, name=f"{no}") for no in range(EVENTS_MAX // 100)]
+    customers = 250
+    turn = "SELECT max(turn) AS turn FROM lane_turns WHERE project_id = %(project)s AND lane = 'segments'"
+    (before,) = rows(project, turn)
+    project.imported(*({"status": "PAID", "amount": 1, "customer": {"source_id": f"{no}"}} for no in range(customers)))
+    all_placed(project)
+    (after,) = rows(project, turn)
+    assert after["turn"] - before["turn"] >= 3
+    assert [numbers(project, one) for one in segments] == [(customers, customers, 0)] * len(segments)
+    (counted,) = rows(project, "SELECT count(*) AS n FROM events WHERE project_id = %(project)s AND type = %(type)s",
+                      type=ENTERED)  # fmt: skip
+    assert counted["n"] == customers * len(segments)
+    verified(project)
 
 
 def test_a_summary_says_until_when_it_is_right(project: Project) -> None:

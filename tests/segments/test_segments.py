@@ -380,7 +380,7 @@ def test_only_passive_segments_change(project_18: Project) -> None:
             answer = project_18.http.put(f"/v1/segments/{segment_id}", json=change)
             body = refused(answer, 400, "segment_not_editable")
             assert body["details"] == f"Segment {segment_id} is {kind} one; make another in its place"
-            assert body["resource_id"] == segment_id
+            assert (body["resource_type"], body["resource_id"]) == ("segment", segment_id)
         after = project_18.get(f"/v1/segments/{segment_id}")
         assert {**after, "summary": None} == {**before, "summary": None}
         assert members(project_18, segment_id) == ["ann"]

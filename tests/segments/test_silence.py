@@ -2,14 +2,18 @@
 events."""
 
 import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 
-from tests.deployment import Project
+from tests.deployment import Project, until
 from tests.events.log import events_of
+from tests.orders.stored import session
 from tests.segments import consistency
-from tests.segments.placed import active, all_placed, having, lane_paused, members
+from tests.segments.placed import active, all_placed, having, lane_paused, members, segment
 
 SEED = 20261122
 CHANGES = 60
@@ -101,6 +105,56 @@ def test_a_silent_change_that_waits_is_not_told_of_by_those_before_it(project: P
     all_placed(project)
     assert told(project) == [("Loud", "entered")]
     consistency.check(project)
+
+
+@contextmanager
+def source_id_taken(project: Project, source_id: str) -> Iterator[Callable[[], bool]]:
+    """Somebody is about to commit an order with this source id, and then does not. Yields whether another waits."""
+    project.imported({"source_id": f"like {source_id}"})
+    with session(project.deployment) as watch, psycopg.connect(project.deployment.dsn) as blocker:
+        blocker.execute(
+            "INSERT INTO orders (project_id, id, source_id, status, amount, total_amount, items, metadata, created_at)"
+            " SELECT project_id, 'ord_blocker', %s, status, amount, total_amount, items, metadata,"
+            " created_at - interval '1 year' FROM orders WHERE project_id = %s",
+            [source_id, project.id],
+        )
+        blocked = f"SELECT FROM pg_stat_activity WHERE {blocker.info.backend_pid} = ANY (pg_blocking_pids(pid))"
+        yield lambda: bool(watch.execute(blocked.encode()).fetchall())
+        blocker.rollback()
+
+
+def test_a_segment_that_is_made_while_a_portion_runs_is_entered_silently(project: Project) -> None:
+    """The portion has looked at what its customers fit before there was the segment."""
+    old = project.call("POST", "/v1/customers", json={"source_id": "old"})
+    all_placed(project)
+    with source_id_taken(project, "o") as somebody_waits:
+        orders = [
+            {"source_id": source_id, "status": "PAID", "amount": 7, "customer": {"source_id": customer}}
+            for source_id, customer in (("o", "new"), ("p", "old"))
+        ]
+        answer = project.call("POST", "/v1/orders/import", params={"effects": "silent"}, json=orders)
+        until(somebody_waits)
+        sevens = active(project, having("summary.orders.total_amount", "$is", 7), name="Sevens")
+    action = project.get(f"/v1/async-actions/{answer['async_action_id']}", wait=30, wait_for="effects")
+    assert action["result"]["done_count"] == 2
+    assert [(one["id"], one["entered"]) for one in action["effects"]["segments"]] == [(sevens, 2)]
+    all_placed(project)
+    assert (sorted(members(project, sevens)), told(project)) == (["new", "old"], [])
+    assert old["id"] in {one["id"] for one in project.get("/v1/customers", segment_id=sevens)["customers"]}
+    consistency.check(project)
+
+
+def test_segments_without_events_are_put_down_to_the_first_change_too(project: Project) -> None:
+    fits = having("summary.orders.total_count", "$more_than", 0)
+    segments = {active(project, fits, name="Active"), segment(project, type="passive", filter=fits, name="Passive")}
+    with lane_paused(project):
+        action = import_silently(project, {"source_id": "ann"})
+        project.call("PUT", "/v1/customers/ann", json={"name": "Ann"})
+    effects = project.get(f"/v1/async-actions/{action}", wait=30, wait_for="effects")["effects"]
+    assert {(one["id"], one["entered"]) for one in effects["segments"]} == {(one, 1) for one in segments}
+    for segment_id in segments:
+        assert project.get(f"/v1/segments/{segment_id}/members/ann/explain")["async_action_id"] == action
+    assert told(project) == []
 
 
 def test_an_unknown_kind_of_effects_is_refused(project_18: Project) -> None:

@@ -5,7 +5,7 @@ put under way first; then it is the one whose last portion is longest ago, and i
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,9 @@ from punchcard.db.database import Conn
 
 STOPS_ALONE_MAX = 3
 CANCELS_A_TURN = 100
+
+# a statement that takes a start mark back, and its parameters
+Withdrawal: TypeAlias = tuple[bytes, dict[str, Any]]
 
 
 class Claim(Struct):

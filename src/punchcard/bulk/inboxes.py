@@ -9,8 +9,8 @@ import time
 from typing import Any
 
 from punchcard.bulk import claims
-from punchcard.bulk.claims import STOPS_ALONE_MAX, Starter
-from punchcard.bulk.jobs import Inbox, Rows
+from punchcard.bulk.claims import STOPS_ALONE_MAX, Starter, Withdrawal
+from punchcard.bulk.jobs import Inbox, Rows, TooMuch
 from punchcard.bulk.lanes import SQL, LaneTurn
 from punchcard.bulk.portions import REASON_STOPPED_WORKERS, DataError, LaneLost, blaming_records, next_size
 from punchcard.db.database import Conn
@@ -49,18 +49,30 @@ class InboxPortion:
         while True:
             try:
                 await self._work_off(rows)
+            except TooMuch as error:
+                if rows.units == 1:
+                    raise
+                rows = self._fewer(rows, error.units)
+                continue
             except DataError as error:
                 if rows.units > 1:
-                    rows = rows.halved()
+                    rows = self._fewer(rows, rows.units // 2)
                     continue
                 await self._set_aside(rows.seqs[0], error.reason)
             return True
 
-    async def withdraw(self) -> None:
-        """Take the start mark back: the portion failed for a reason outside it, and the worker is well."""
-        if self._mark and not self._conn.broken:
-            parameters = {**self._lane, "started_by": self._mark, "portion_records": self._limit, "record_us": None}
-            await self._conn.execute(SQL.inbox_advance, parameters)
+    def _fewer(self, rows: Rows, units: int) -> Rows:
+        """The first of the rows, at most half of them; the rest is left for the next portion."""
+        self._limit = max(1, min(units, rows.units // 2))
+        return rows.first(self._limit)
+
+    def withdrawal(self, *, halved: bool) -> Withdrawal | None:
+        """What takes the start mark back, if there is one; `halved`, the next portion takes half."""
+        if not self._mark:
+            return None
+        size = max(1, self._limit // 2) if halved else self._limit
+        parameters = {**self._lane, "started_by": self._mark, "portion_records": size, "record_us": None}
+        return SQL.inbox_advance, parameters
 
     async def _take_turn(self, rows: Rows) -> None:
         row = {

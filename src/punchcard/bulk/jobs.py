@@ -145,10 +145,9 @@ class Rows(Struct, frozen=True):
     seqs: Sequence[int]
     units: int
 
-    def halved(self) -> "Rows":
-        """Half of the work."""
-        half = self.units // 2
-        return Rows(self.seqs[:half] if len(self.seqs) > 1 else self.seqs, half)
+    def first(self, units: int) -> "Rows":
+        """The first so many units of the work."""
+        return Rows(self.seqs[:units] if len(self.seqs) > 1 else self.seqs, units)
 
 
 class Worked(Struct, frozen=True):
@@ -158,6 +157,13 @@ class Worked(Struct, frozen=True):
     rows: int
     units: int
     for_actions: bool = False
+
+
+class TooMuch(Exception):
+    """What the rows lead to is too much for one portion; the first `units` of the work are about enough."""
+
+    def __init__(self, units: int) -> None:
+        self.units = units
 
 
 class Inbox(Protocol):

@@ -78,7 +78,7 @@ class Worker:
         self._numbers = itertools.count()
         self._conn: Conn | None = None
         self._starter = claims.Starter(self.id, "", settings.worker_silent_ms)
-        self._unwithdrawn: dict[str, Any] | None = None
+        self._unwithdrawn: claims.Withdrawal | None = None
         # lanes whose last portion failed here, and the session's own trouble
         self._resting: dict[lanes.Place, Trouble] = {}
         self._session_trouble: Trouble | None = None
@@ -194,7 +194,8 @@ class Worker:
             logger.warning("lane_lost")
         except Exception as error:
             self._resting[turn.place] = self._note_trouble(error, self._resting.get(turn.place))
-            await portion.withdraw()
+            self._unwithdrawn = portion.withdrawal(halved=_took_too_long(error, conn))
+            await self._withdraw(conn)
         else:
             self._resting.pop(turn.place, None)
             if portion.for_actions:
@@ -224,12 +225,8 @@ class Worker:
             self._resting.pop(turn.place, None)
 
     async def _portion(self, conn: Conn, claim: claims.Claim, place: lanes.Place) -> None:
-        self._unwithdrawn = {
-            "project_id": claim.project,
-            "id": claim.id,
-            "started_by": claim.started_by,
-            "portion_records": claim.portion_records,
-        }
+        start = {"project_id": claim.project, "id": claim.id, "started_by": claim.started_by}
+        self._unwithdrawn = lanes.SQL.async_action_withdraw_start, start | {"portion_records": claim.portion_records}
         try:
             finished = await run_portion(conn, claim, self._jobs, self._settings)
         except LaneLost:
@@ -238,8 +235,9 @@ class Worker:
             return
         except Exception as error:
             self._resting[place] = self._note_trouble(error, self._resting.get(place))
-            if isinstance(error, pg.QueryCanceled) or conn.broken:  # perhaps too much for its time limit
-                self._unwithdrawn["portion_records"] = max(1, claim.records_at_hand // 2)
+            if _took_too_long(error, conn):
+                half = max(1, claim.records_at_hand // 2)
+                self._unwithdrawn = lanes.SQL.async_action_withdraw_start, start | {"portion_records": half}
             await self._withdraw(conn)
             return
         self._unwithdrawn = None
@@ -251,7 +249,7 @@ class Worker:
     async def _withdraw(self, conn: Conn) -> None:
         """Take our start mark back: the portion failed, and the worker is well."""
         if self._unwithdrawn and not conn.broken:
-            await conn.execute(lanes.SQL.async_action_withdraw_start, self._unwithdrawn)
+            await conn.execute(*self._unwithdrawn)
             self._unwithdrawn = None
 
     @staticmethod
@@ -343,6 +341,11 @@ class Worker:
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._woken.set()
+
+
+def _took_too_long(error: Exception, conn: Conn) -> bool:
+    """Whether a portion may have failed because it was too much for the limits of its session."""
+    return isinstance(error, pg.QueryCanceled) or conn.broken
 
 
 def session_options(settings: Settings) -> dict[str, str | int]:

@@ -29,6 +29,7 @@ _DAY = (
 )
 _TIME = r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?"
 _OFFSET = r"(?:Z|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9])"
+_MOMENT_SHOWN = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 _IS_DATE = sql.Literal(rf"^{_DAY}$")
 _IS_LOCAL = sql.Literal(rf"^{_DAY}{_TIME}$")
 _IS_MOMENT = sql.Literal(rf"^{_DAY}{_TIME}{_OFFSET}$")
@@ -138,7 +139,10 @@ def _metadata(key: str, parameters: Parameters) -> sql.Composable:
 
 
 def _shown_value(clause: Clause, parameters: Parameters) -> sql.Composable:
-    return sql.SQL("to_jsonb({})").format(_column(clause.attribute, parameters))
+    column = _column(clause.attribute, parameters)
+    if clause.attribute.kind == Kind.MOMENT:  # as in all other answers
+        column = sql.SQL("to_char({} AT TIME ZONE 'UTC', {})").format(column, sql.Literal(_MOMENT_SHOWN))
+    return sql.SQL("to_jsonb({})").format(column)
 
 
 def _moment(attribute: Attribute, parameters: Parameters) -> sql.Composable:

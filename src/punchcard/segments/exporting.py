@@ -46,8 +46,8 @@ class MembersExport:
         """Read the next members. The cursor is the id of the one before them."""
         rows = await _next(conn, project, stretch)
         report = [
-            (row.customer_id, row.source_id, row.name, row.email, row.phone, row.created_at.isoformat(),
-             row.entered_at.isoformat(), row.async_action_id)
+            (row.customer_id, row.source_id, row.name, row.email, row.phone, msgspec.to_builtins(row.created_at),
+             msgspec.to_builtins(row.entered_at), row.async_action_id)
             for row in _there(rows)
         ]  # fmt: skip
         return Plan(Outcome(len(report), cursor=_cursor(rows, stretch), report=report))

@@ -106,7 +106,7 @@ class Placement:
         if settled:
             cause, only = Cause(INTERNAL, POPULATE), frozenset({segment_id})
             changes = [Change(customer_id, cause, silent=True, enters=only, leaves=only) for customer_id in settled]
-            await placing.place(conn, project, self._standings, changes)
+            await placing.place(conn, project, self._standings, changes, bounded=False)
 
     async def _place_due(self, conn: Conn, project: str, row: Any, limit: int) -> int:
         """Place customers whose time has come, and have the lane wake for those whose time comes next."""

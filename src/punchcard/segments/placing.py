@@ -14,12 +14,13 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from psycopg import sql
 
 from punchcard import log
+from punchcard.bulk.jobs import TooMuch
 from punchcard.customers import events as customer_events
-from punchcard.customers.customers import Customer, shown
+from punchcard.customers.customers import shown
 from punchcard.db import statements
 from punchcard.db.database import Conn
 from punchcard.events import events
@@ -36,6 +37,10 @@ INTERNAL = EventSource("INTERNAL")
 # so many events may lead to one another: a chain that goes on could go on for ever
 DEPTH_MAX = 8
 STATEMENTS_KEPT = 100
+# What a portion writes at most, about what takes the time it should: customers who enter and leave very many segments
+# are placed a few at a time.
+DIFFERENCES_MAX = 20_000
+EVENTS_MAX = 2_000
 
 logger = log.get(__name__)
 
@@ -66,7 +71,8 @@ class SimpleSegment(Struct):
 class SegmentPayload(Struct):
     """The documented payload of `customer.segment.entered` and `customer.segment.left`."""
 
-    customer: Customer
+    # of `Customer`, as it is written
+    customer: Raw
     segment: SimpleSegment
 
 
@@ -133,8 +139,10 @@ def _segment(row: Any) -> Segment:
     return Segment(row.id, row.name, row.type == ACTIVE, row.revision, populated_to, populate_until)
 
 
-async def place(conn: Conn, project: str, standings: Standings, changes: Sequence[Change]) -> None:
-    """Place customers who changed; all that follows from it is written."""
+async def place(
+    conn: Conn, project: str, standings: Standings, changes: Sequence[Change], *, bounded: bool = True
+) -> None:
+    """Place customers who changed; all that follows from it is written. If `bounded`, raises `TooMuch`."""
     gone = [change.customer_id for change in changes if change.is_deletion]
     standing = await standings.read(conn, project)
     came_and_went: dict[str, list[int]] = {}
@@ -146,6 +154,8 @@ async def place(conn: Conn, project: str, standings: Standings, changes: Sequenc
     now = None
     if standing.evaluation is not None:
         now, differences = await _differences(conn, project, standing, changes)
+        if bounded:
+            _refuse_too_many(changes, differences, standing)
         await _write(conn, project, differences, now)
         for difference in differences:
             came_and_went.setdefault(difference.segment_id, [0, 0])[0 if difference.entered else 1] += 1
@@ -182,16 +192,36 @@ def statement_of(project: str, standing: Standing, ids: Sequence[str]) -> tuple[
     }
 
 
+def _refuse_too_many(changes: Sequence[Change], differences: Sequence[Difference], standing: Standing) -> None:
+    """Raise `TooMuch` if so many changes come to more differences or events than one portion should write."""
+    written: Counter[str] = Counter(one.customer_id for one in differences)
+    told: Counter[str] = Counter(one.customer_id for one in differences if _is_told(one, standing))
+    if written.total() <= DIFFERENCES_MAX and told.total() <= EVENTS_MAX:
+        return
+    room, events_room, seen = DIFFERENCES_MAX, EVENTS_MAX, set[str]()
+    for units, change in enumerate(changes):
+        if change.customer_id not in seen:
+            seen.add(change.customer_id)
+            room, events_room = room - written[change.customer_id], events_room - told[change.customer_id]
+        if len(seen) > 1 and (room < 0 or events_room < 0):
+            raise TooMuch(units)
+
+
+def _is_told(one: Difference, standing: Standing) -> bool:
+    """Whether a difference has an event."""
+    return not one.silent and standing.segments[one.segment_id].is_active
+
+
 def _difference(row: Any, changes: Sequence[Change], standing: Standing) -> Difference:
     said = [one for one in changes if row.segment_id in (one.enters if row.entered else one.leaves)]
     loud = [one for one in changes if not one.silent]
     cause, silent = Cause(INTERNAL, "placement"), False
     if said:
         cause, silent = said[-1].cause, True
-    elif loud:
-        cause, silent = loud[0].cause, loud[0].unheard
     elif not standing.segments[row.segment_id].is_active:
         cause = changes[0].cause  # silent changes say nothing of segments that have no events
+    elif loud:
+        cause, silent = loud[0].cause, loud[0].unheard
     return Difference(row.customer_id, row.segment_id, row.entered, row.customer_created_at, cause, silent)
 
 
@@ -255,7 +285,7 @@ async def _note_effects(conn: Conn, project: str, differences: Sequence[Differen
 
 async def _tell(conn: Conn, project: str, standing: Standing, differences: Sequence[Difference]) -> None:
     """Write the events of active segments. Customers are held meanwhile: one that is gone has no events any more."""
-    loud = [one for one in differences if not one.silent and standing.segments[one.segment_id].is_active]
+    loud = [one for one in differences if _is_told(one, standing)]
     if deep := [one for one in loud if one.cause.depth + 1 > DEPTH_MAX]:
         logger.warning("chain_of_events_cut", project=project, customers=len({one.customer_id for one in deep}),
                        segments=sorted({one.segment_id for one in deep}), depth=DEPTH_MAX)  # fmt: skip
@@ -265,12 +295,13 @@ async def _tell(conn: Conn, project: str, standing: Standing, differences: Seque
     key = {"project_id": project, "ids": sorted({one.customer_id for one in loud})}
     await conn.execute(SQL.customers_hold, key)
     rows = await (await conn.execute(customer_events.SQL.customers_shown, key)).fetchall()
-    people = {row.id: shown(row) for row in rows}
+    # written once, however many segments a customer enters
+    people = {row.id: Raw(msgspec.json.encode(shown(row))) for row in rows}
     happened = []
     for one in loud:
         if (person := people.get(one.customer_id)) is not None:
             segment = standing.segments[one.segment_id]
             payload = SegmentPayload(person, SimpleSegment(segment.id, segment.name))
-            event = Event(ENTERED if one.entered else LEFT, segment.id, payload, customer_id=person.id)
+            event = Event(ENTERED if one.entered else LEFT, segment.id, payload, customer_id=one.customer_id)
             happened.append((msgspec.structs.replace(one.cause, depth=one.cause.depth + 1), event))
     await events.record_each(conn, project, happened)

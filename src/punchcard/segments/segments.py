@@ -57,7 +57,7 @@ class SegmentUpdate(Struct):
 
 
 class Summary(Struct):
-    """Who is in a segment (ours). All changes before `right_until` are in the numbers.
+    """Who is in a segment (ours). All changes answered before `right_until` are in the numbers.
 
     Days are those of the project's time zone; while `population` is IN_PROGRESS, customers who were there before the
     segment or its filter are still being looked at.
@@ -180,7 +180,11 @@ async def update(conn: Conn, project: str, segment_id: str, given: SegmentUpdate
         raise NotFound("segment", segment_id)
     if row.type != "passive":
         kind = "a static" if row.type == "static" else "an active"
-        raise SegmentFixed(f"Segment {segment_id} is {kind} one; make another in its place", resource_id=segment_id)
+        raise SegmentFixed(
+            f"Segment {segment_id} is {kind} one; make another in its place",
+            resource_id=segment_id,
+            resource_type="segment",
+        )
     stored = msgspec.json.decode(row.filter)
     name, wanted = given.name or row.name, stored if given.filter is None else given.filter
     moved = not same_json(wanted, stored)
@@ -221,13 +225,15 @@ async def remove(conn: Conn, project: str, segment_id: str) -> None:
 
 async def get_segment(conn: Conn, project: str, segment_id: str) -> Segment:
     """One segment. Raises `NotFound`."""
+    right_until = await _right_until(conn, project)
     row = await (await conn.execute(SQL.segment_get, {"project_id": project, "id": segment_id})).fetchone()
     if row is None:
         raise NotFound("segment", segment_id)
-    return _shown(row, await _right_until(conn, project))
+    return _shown(row, right_until)
 
 
 async def _right_until(conn: Conn, project: str) -> datetime:
+    """The moment before which all changes are in what is read next: to be read before the numbers."""
     row = await (await conn.execute(SQL.segments_right_until, {"project_id": project})).fetchone()
     assert row is not None
     moment: datetime = row.moment
@@ -275,8 +281,8 @@ async def list_segments(
     if wanted:
         rows.where("id", sql.SQL("id = ANY(%(ids)s)"), ids=[lists.text_of(one, "ids") for one in wanted])
     filters.narrow(rows, filters.read(query, _condition, known=FIELDS))
-    found = await rows.page(conn, pages.BY_CREATION, descending=descending, limit=limit, page=page)
     right_until = await _right_until(conn, project)
+    found = await rows.page(conn, pages.BY_CREATION, descending=descending, limit=limit, page=page)
     segments = [_shown(row, right_until) for row in found.rows]
     total = await rows.count(conn)
     return SegmentList("list", "data", segments, segments, total=total, has_more=found.has_more)

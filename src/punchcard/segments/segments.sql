@@ -22,9 +22,10 @@ SELECT s.id, s.name, s.type, s.filter, s.revision, s.created_at, s.updated_at, c
  WHERE s.project_id = :project_id;
 
 -- name: segments_right_until
--- The moment up to which all changes are in the memberships: that of the first change that waits, else now. Changes wait
--- nearly in the order of their moments.
-SELECT least(clock_timestamp(),
+-- The moment up to which all changes that were answered are in the memberships: that of the first change that waits, else
+-- when this statement was sent, before which all that it does not see was not answered. Changes wait nearly in the order of
+-- their moments.
+SELECT least(statement_timestamp(),
              (SELECT min(w.accepted_at)
                 FROM (SELECT accepted_at FROM segment_inbox WHERE project_id = :project_id ORDER BY seq LIMIT 100) AS w),
              (SELECT due_at FROM segment_clocks WHERE project_id = :project_id)) AS moment;

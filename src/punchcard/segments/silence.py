@@ -3,15 +3,18 @@
 A silent change says itself what it puts customers into and takes them out of, evaluated before and behind it in its own
 transaction. So a loud change of the same customer, before or after, keeps its own events and gets none of these: the
 state that the lane sees later no longer tells one from the other. Only active segments have events, and their filters
-do not change.
+do not change; while a silent change is committed, none is added.
 """
 
 from collections.abc import Iterable, Mapping
 
-from punchcard.db.database import Conn
+from punchcard.db import statements
+from punchcard.db.database import Conn, StaleRead
 from punchcard.events import segment_inbox
 from punchcard.events.segment_inbox import Origin, SilentDifference
 from punchcard.segments.placing import Standing, Standings
+
+SQL = statements.beside(__file__)
 
 
 class SilentChange:
@@ -27,7 +30,15 @@ class SilentChange:
         return cls(standing, await _matched(conn, project, standing, customer_ids))
 
     async def append(self, conn: Conn, project: str, customer_ids: Iterable[str], origin: Origin) -> None:
-        """Have the customers placed again, silently as far as the change goes."""
+        """Have the customers placed again, silently as far as the change goes.
+
+        Raises `StaleRead` if there are other segments by now, of which the change could not say what it comes to.
+        """
+        await conn.execute(SQL.segments_keep, {"project_id": project})
+        # in a statement of its own: it sees what was waited for
+        rows = await (await conn.execute(SQL.segments_active, {"project_id": project})).fetchall()
+        if {row.id for row in rows} != set(self._standing.segments):
+            raise StaleRead
         ids = list(customer_ids)
         now = await _matched(conn, project, self._standing, ids)
         segments, nothing = list(self._standing.segments), frozenset[int]()
