@@ -51,6 +51,7 @@ def test_an_action_of_a_paused_lane_can_be_cancelled(project: Project) -> None:
     assert done["result"]["message"].startswith("Cancelled on request after 0 of 1 record(s)")
     again = project.call("POST", f"/v1/async-actions/{doomed}/cancel", expect=409)
     assert again["key"] == "async_action_finished"
+    assert (again["resource_id"], again["resource_type"]) == (doomed, "async_action")
     lanes(project, "resume", "fifo")
     project.finished(kept)
     assert [order["source_id"] for order in project.all_orders()] == ["B"]
@@ -77,5 +78,6 @@ def test_what_a_setting_asks_for_cannot_be_cancelled(project_18: Project) -> Non
     action = done.stdout.split()[-1]
     refused = project_18.call("POST", f"/v1/async-actions/{action}/cancel", expect=409)
     assert refused["key"] == "async_action_not_cancellable"
+    assert (refused["resource_id"], refused["resource_type"]) == (action, "async_action")
     lanes(project_18, "resume", "fifo")
     assert project_18.finished(action)["status"] == "DONE"

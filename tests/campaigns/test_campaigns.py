@@ -104,6 +104,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"name": ""}, "invalid_payload", "Property .name must have at least 1 characters"),
     ({"name": "x" * 256}, "invalid_payload", "Property .name must have at most 255 characters"),
     ({"name": "camp_" + "0123456789abcdef" * 2}, "invalid_payload", "Property .name must not look like the id of"),
+    ({"name": "."}, "invalid_payload", "Property .name must be neither . nor .. nor spaces only"),
+    ({"name": ".."}, "invalid_payload", "Property .name must be neither . nor .. nor spaces only"),
+    ({"name": " \t\u3000"}, "invalid_payload", "Property .name must be neither . nor .. nor spaces only"),
     ({"name": "a\x00b"}, "invalid_payload", "Property .name must not contain a NUL character"),
     ({"voucher": None}, "invalid_payload", "Payload should have required property 'campaign_type', or 'voucher'"),
     ({"voucher": {"type": "LOYALTY_CARD"}}, "invalid_campaign", "type LOYALTY_PROGRAM are not supported yet; there"),
@@ -303,6 +306,35 @@ def test_metadata_follows_its_schema(project_18: Project) -> None:
     created(project_18, "Sized", metadata={"size": 1}, **follows)
     assert added(project_18, "Sized", metadata={"size": "L"}, expect=400)["key"] == "metadata_validation_failed"
     assert added(project_18, "Sized", metadata={"size": 2})["metadata"] == {"size": 2}
+
+
+@pytest.mark.parametrize("resource", ["campaign", "voucher"])
+def test_metadata_that_a_schema_requires_is_not_unset(project: Project, resource: str) -> None:
+    """No voucher can lose it with its campaign either."""
+    define(
+        project,
+        schema(
+            resource, allow_defined_only=True, region={"type": "string", "optional": False}, tag="string", gone="string"
+        ),
+    )
+    follows: dict[str, Any] = {"use_voucher_metadata_schema": resource == "voucher"}
+    metadata = {"region": "AMER", "tag": "a", "gone": "b"}
+    campaign = created(project, metadata=metadata, vouchers_count=1, **follows)
+    null = changed(project, metadata={"region": None}, expect=400)
+    for fields in (
+        {"unset_metadata_fields": ["region"]}, {"unset_metadata_fields": ["tag", "region"], "metadata": {"tag": "c"}},
+        {"unset_metadata_fields": ["region"], "metadata": {"region": "EMEA"}},
+    ):  # fmt: skip
+        error = changed(project, expect=400, **fields)
+        assert (error["key"], error["details"]) == ("metadata_validation_failed", null["details"])
+    assert read(project) == campaign
+    # what is optional, not there, or defined no longer can be
+    define(project, schema(resource, gone={"type": "string", "deleted": True}))
+    kept = {"region": "AMER"}
+    assert changed(project, unset_metadata_fields=["tag", "gone", "nothing"])["metadata"] == kept
+    settled(project)
+    (voucher,) = vouchers_of(project, campaign["id"])
+    assert voucher["metadata"] == kept
 
 
 # ---- nothing there -----------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_the_answer_and_the_event_are_as_documented(shop: Project) -> None:
             "id": tracked.object_id,
             "object": "event",
             "type": "sign_up",
-            "customer": {"id": stored["id"]},
+            "customer": {"id": stored["id"], "object": "customer"},
             "referral": None,
             "loyalty": None,
             "metadata": {"plan": "pro", "other": None},

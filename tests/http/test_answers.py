@@ -42,6 +42,10 @@ def test_an_unknown_path_is_a_404(project_18: Project, path: str) -> None:
         ("/v1/products/{}/skus", "product"),
         ("/v1/skus/{}", "sku"),
         ("/v1/async-actions/{}", "async_action"),
+        ("/v1/segments/{}", "segment"),
+        ("/v1/campaigns/{}", "campaign"),
+        ("/v1/vouchers/{}", "voucher"),
+        ("/v1/metadata-schemas/{}", "metadata schema"),
     ],
 )
 @pytest.mark.parametrize(

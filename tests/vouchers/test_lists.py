@@ -94,6 +94,31 @@ def test_exact_filters(project: Project) -> None:
         assert codes(project, **none) == []
 
 
+def test_redemption_status(project_18: Project) -> None:
+    for code, quantity in (("never", 1), ("used up", 1), ("once of two", 2), ("any number", None)):
+        made(project_18, code, redemption={"quantity": quantity})
+    redeem(project_18, "used up", "once of two", "any number")
+    for operator, left in (
+        ("$redeemed", ["any number", "once of two", "used up"]),
+        ("$redeemable", ["any number", "once of two", "never"]),
+    ):
+        parameters: dict[str, Any] = {f"filters[redemption_status][conditions][{operator}]": "true"}
+        assert codes(project_18, **parameters) == left
+
+
+def redeem(project: Project, *names: str) -> None:
+    """Make it so that vouchers were redeemed once: there are no redemptions yet."""
+
+    async def write() -> None:
+        async with await connect(project.deployment.dsn, part="test") as conn:
+            await conn.execute(
+                "UPDATE vouchers SET redeemed_quantity = 1 WHERE project_id = %s AND code = ANY (%s)",
+                [project.id, list(names)],
+            )
+
+    asyncio.run(write())
+
+
 def hold(project: Project, code: str, customer_id: str) -> None:
     """Make a customer the holder of a voucher: there are no publications yet."""
 
@@ -127,8 +152,14 @@ def various(request: pytest.FixtureRequest, deployments: dict[str, Deployment]) 
     made(project, "plain")
     made(project, "off", active=False, category="Winter sale", metadata={"n": 1, "season": "winter", "deep": {"a": 1}})
     made(project, "over", expiration_date="2020-01-01T00:00:00Z", metadata={"season": "spring"})
-    made(project, "later", start_date="2999-01-01T00:00:00Z", category="Summer sale")
-    made(project, "gift", **GIFT)
+    made(project, "later", start_date="2999-01-01T00:00:00Z", category="Summer sale", validity_day_of_week=[0, 6])
+    made(
+        project,
+        "gift",
+        start_date="2020-01-01T00:00:00Z",
+        validity_timeframe={"interval": "P2D", "duration": "P1D"},
+        **GIFT,
+    )
     yield project
     project.close()
 
@@ -162,8 +193,27 @@ FILTERS: list[tuple[str, set[str]]] = [
     ("[redemption.redeemed_quantity][conditions][$is]=0", ALL),
     ("[redemption.redeemed_quantity][conditions][$more_than]=0", set()),
     ("[redemption.redeemed_quantity][conditions][$less_than_equal][0]=0", ALL),
-    ("[start_date][conditions][$has_value]=", {"later"}),
-    ("[start_date][conditions][$is_unknown]=", ALL - {"later"}),
+    ("[redemption_status][conditions][$redeemed]=true", set()),
+    ("[redemption_status][conditions][$redeemed]=false", ALL),
+    ("[redemption_status][conditions][$redeemable]=", ALL),
+    ("[published_for_customer_id][conditions][$is]=cust_1", set()),
+    ("[published_for_customer_id][conditions][$is_unknown]=", ALL),
+    ("[category_ids][conditions][$in][0]=cat_1", set()),
+    ("[category_ids][conditions][$has_value]=", set()),
+    ("[validity_day_of_week][conditions][$is][0]=1", ALL - {"later"}),
+    ("[validity_day_of_week][conditions][$in]=[1, 6]", ALL),
+    ("[validity_timeframe][conditions][$has_value]=", {"gift"}),
+    ("[validity_timeframe][conditions][$is_unknown]=", ALL - {"gift"}),
+    ("[start_date][conditions][$has_value]=", {"later", "gift"}),
+    ("[start_date][conditions][$is_unknown]=", ALL - {"later", "gift"}),
+    ("[start_date][conditions][$more_than]=1000", {"gift"}),
+    ("[start_date][conditions][$less_than]=100000", {"gift"}),
+    ("[expiration_date][conditions][$more_than][0]=1000", {"over"}),
+    ("[expiration_date][conditions][$less_than]=1000", set()),
+    ("[expiration_date][conditions][$before]=2020-01-01T00:01Z", {"over"}),
+    ("[created_at][conditions][$less_than]=1", ALL),
+    ("[created_at][conditions][$more_than]=1", set()),
+    ("[active][$disabled]=", {"off"}),
     ("[expiration_date][conditions][$before]=2021-01-01", {"over"}),
     ("[expiration_date][conditions][$after]=2021-01-01", set()),
     ("[updated_at][conditions][$has_value]=", set()),
@@ -190,7 +240,16 @@ def test_filters(various: Project, query: str, expected: set[str]) -> None:
     [
         ("filters[colour][conditions][$is]=red",
          "Property .filters[colour][conditions][$is] is no known filter; there is"),
-        ("filters[redemption_status][conditions][$is]=x", "Property .filters[redemption_status]"),
+        ("filters[redemption_status][conditions][$is]=x",
+         "Property .filters[redemption_status][conditions][$is] has an unknown operator; there are $redeemed, $redeem"),
+        ("filters[redemption_status][conditions][$redeemed]=x",
+         "Property .filters[redemption_status][conditions][$redeemed] must be true or false"),
+        ("filters[validity_day_of_week][conditions][$is]=7",
+         "Property .filters[validity_day_of_week][conditions][$is] must be a day of the week from 0 to 6"),
+        ("filters[expiration_date][conditions][$more_than]=soon",
+         "Property .filters[expiration_date][conditions][$more_than] should be integer"),
+        ("filters[expiration_date][conditions][$more_than]=1000000000000",
+         "Property .filters[expiration_date][conditions][$more_than] cannot be higher than 100000"),
         ("filters[code]=x", "Property .filters[code] is no known filter"),
         ("filters=x", "Property .filters is no known filter"),
         ("filters[code][conditions][$near]=x",

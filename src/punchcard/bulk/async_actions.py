@@ -266,10 +266,14 @@ async def cancel_action(conn: Conn, project: str, action_id: str) -> AsyncAction
     row = await (await conn.execute(SQL.async_action_get, {"project_id": project, "id": action_id})).fetchone()
     if row is not None:
         if row.finished_at is not None:
-            raise ActionFinished(f"Async action {action_id} has ended already", resource_id=action_id)
+            raise ActionFinished(
+                f"Async action {action_id} has ended already", resource_id=action_id, resource_type="async_action"
+            )
         if row.type.startswith(INTERNAL_PREFIX):
             raise ActionNotCancellable(
-                f"An action of the type {row.type} has to come to its end", resource_id=action_id
+                f"An action of the type {row.type} has to come to its end",
+                resource_id=action_id,
+                resource_type="async_action",
             )
         await conn.execute(SQL.async_action_cancel_insert, {"project_id": project, "lane": row.lane, "id": action_id})
     return await get_action(conn, project, action_id)

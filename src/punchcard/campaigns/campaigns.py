@@ -193,9 +193,10 @@ async def update(conn: Conn, project: str, key: str, given: CampaignUpdate, caus
     """Change what is given, and have the vouchers follow. Needs a transaction. Raises `NotFound` and others."""
     before = await storage.lock(conn, project, key)
     after = requests.changed(before, given)
-    if given.metadata:
+    removed = given.unset_metadata_fields or ()
+    if given.metadata or removed:
         resource = before.metadata_schema
-        await check_metadata_schema(conn, project, given.metadata, creating=False, resource=resource)
+        await check_metadata_schema(conn, project, given.metadata, creating=False, resource=resource, removed=removed)
     if has_changed := not storage.same(before, after):
         await storage.update(conn, project, after)
     await _spread(conn, project, before, after, cause.group_id)

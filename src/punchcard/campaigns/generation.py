@@ -20,6 +20,7 @@ from punchcard.campaigns.inheritance import Overrides
 from punchcard.db.database import Conn, StaleRead
 from punchcard.events.events import Cause
 from punchcard.vouchers import storage as vouchers
+from punchcard.vouchers import validity
 from punchcard.vouchers.storage import VoucherRow
 
 FIRST_PORTION_RECORDS = 4000
@@ -60,12 +61,17 @@ class VouchersGeneration:
         campaign = await storage.read(conn, project, wanted.campaign_id)
         if campaign is None:
             return Plan([], Outcome(0, ends=REASON_DELETED))
+        attributes = inheritance.attributes(campaign, wanted.overrides)
+        try:
+            validity.check_dates(attributes.start_date, attributes.expiration_date)
+        except validity.InvalidExpirationDate as error:
+            return Plan([], Outcome(0, ends=f"The campaign has changed: {error}"))
         before = stretch.cursor or 0
         count = min(stretch.rows_max, wanted.count - before)
         config = wanted.overrides.code_config or campaign.voucher.code_config
         case_sensitive = await vouchers.case_sensitive(conn, project)
         codes = await vouchers.free_codes(conn, project, config, count, case_sensitive=case_sensitive)
-        rows = vouchers.rows(codes, inheritance.attributes(campaign, wanted.overrides), case_sensitive=case_sensitive)
+        rows = vouchers.rows(codes, attributes, case_sensitive=case_sensitive)
         if not codes:
             reason = (
                 f"No free code is left that its code_config can make: {before} of {wanted.count} vouchers were made"

@@ -14,9 +14,9 @@ from punchcard.campaigns.campaigns import SQL, Campaign, shown
 from punchcard.campaigns.requests import CampaignType
 from punchcard.db import row_totals
 from punchcard.db.database import Conn, Database
-from punchcard.errors import InvalidQuery
 from punchcard.http import filters, lists, pages
 from punchcard.http.filters import Condition, Filter
+from punchcard.vouchers.filters import VALIDITY
 
 Status: TypeAlias = Literal["DONE", "IN_PROGRESS", "FAILED", "DRAFT", "MODIFYING"]
 ORDERS = {"created_at": pages.BY_CREATION, "updated_at": pages.BY_UPDATE}
@@ -33,7 +33,7 @@ class CampaignList(Struct):
 
 
 class Wanted(Struct, frozen=True):
-    """Which campaigns a list shows: exact values, and filters as they stand in the query."""
+    """Which campaigns a list shows: exact values, and filters as they are written (`http.filters`)."""
 
     campaign_type: str | None = None
     status: str | None = None
@@ -52,7 +52,8 @@ _TEXTS = {
     "category_ids": sql.SQL("NULL::text"),  # there are none yet
 }
 _DATES = {
-    # as their indexes have them
+    # as their indexes have them; creation is documented by another name here, and filtered in other lists by this one
+    "created_at": pages.FIELDS["created_at"],
     "created_date": pages.FIELDS["created_at"],
     "updated_at": pages.FIELDS["updated_at"],
     "start_date": sql.SQL("start_date"),
@@ -68,8 +69,9 @@ _STATUSES = {
 }
 # one name for two types
 BULK, _BULK = "BULK", ("AUTO_UPDATE", "STATIC")
-_OTHERS = ("status", "active", "is_referral_code", "type", "validity_timeframe", "validity_day_of_week")
-FIELDS = (*_TEXTS, *_DATES, *_OTHERS, "metadata.KEY", "junction")
+FIELDS = (
+    *_TEXTS, *_DATES, "status", "active", "is_referral_code", "type", *VALIDITY, "metadata.KEY", "junction",
+)  # fmt: skip
 
 
 def _condition(given: Filter) -> Condition | None:
@@ -77,8 +79,9 @@ def _condition(given: Filter) -> Condition | None:
         case field if field in _TEXTS:
             return given.text(_TEXTS[field])
         case field if field in _DATES:
-            condition = given.date(_DATES[field], own=None if field == "created_date" else sql.Identifier(field))
-            condition.field = "created_at" if field == "created_date" else field
+            column = "created_at" if field == "created_date" else field
+            condition = given.date(_DATES[field], own=sql.Identifier(column))
+            condition.field = column
             return condition
         case "status":
             return _status(given)
@@ -90,11 +93,8 @@ def _condition(given: Filter) -> Condition | None:
             given.require(("$is", "$is_not", "$in", "$not_in"))
             given.values = [kind for value in given.values for kind in (_BULK if value == BULK else (value,))]
             return given.text(sql.SQL("type"))
-        case "validity_timeframe":
-            given.require(("$has_value", "$is_unknown"))
-            return given.text(sql.SQL("validity_timeframe"))
-        case "validity_day_of_week":
-            return _days(given)
+        case field if field in VALIDITY:
+            return VALIDITY[field](given)
         case _:
             return given.metadata()
 
@@ -103,15 +103,6 @@ def _status(given: Filter) -> Condition:
     given.require(tuple(_STATUSES))
     holds = sql.SQL(_STATUSES[given.operator]).format(now=sql.Placeholder(given.name))
     return Condition(given.field, holds, {given.name: datetime.now(UTC)})
-
-
-def _days(given: Filter) -> Condition:
-    """Campaigns that are valid on one of some days; those that are on all days are too."""
-    given.require(("$is", "$in"))
-    if not set(given.values) <= set("0123456"):
-        raise InvalidQuery(f"Property .{given.written} must be a day of the week from 0 to 6")
-    text = sql.SQL("(validity_day_of_week IS NULL OR validity_day_of_week @> ANY ({}::jsonb[]))")
-    return Condition(given.field, text.format(sql.Placeholder(given.name)), {given.name: given.values})
 
 
 # ---- the list ----------------------------------------------------------------------------------
@@ -153,15 +144,18 @@ async def wanted_of(
     is_referral_code: Annotated[
         Flag | None, Parameter(description="Only campaigns whose vouchers are, or are not, referral codes.")
     ] = None,
+    created_before: lists.CreatedBefore = None,
+    created_after: lists.CreatedAfter = None,
+    updated_before: lists.UpdatedBefore = None,
+    updated_after: lists.UpdatedAfter = None,
     any_filter: Annotated[str | None, QueryParameter(name="filters", description=_ANY)] = None,
 ) -> Wanted:
     """A handler's `wanted`. Raises `InvalidQuery`."""
-    query = request.query_params.multi_items()
     return Wanted(
         campaign_type=campaign_type,
         status=campaign_status,
         is_referral_code=None if is_referral_code is None else is_referral_code == "true",
-        filters=tuple(item for item in query if lists.path_of(item[0])[0] == "filters"),
+        filters=tuple(request.query_params.multi_items()),
     )
 
 

@@ -18,10 +18,9 @@ from punchcard.vouchers.discounts import Discount, GiftIn
 from punchcard.vouchers.requests import (
     InvalidCampaign,
     RedemptionIn,
-    checked_validity,
     refuse_what_is_not_there,
 )
-from punchcard.vouchers.validity import DaysOfWeek, Hours, Timeframe
+from punchcard.vouchers.validity import DaysOfWeek, Hours, Moment, Timeframe
 
 CampaignType: TypeAlias = Literal[
     "DISCOUNT_COUPONS", "REFERRAL_PROGRAM", "GIFT_VOUCHERS", "LOYALTY_PROGRAM", "PROMOTION"
@@ -76,8 +75,8 @@ class CampaignIn(Struct):
     auto_join: bool | None = None
     join_once: bool | None = None
     use_voucher_metadata_schema: bool | None = None
-    start_date: datetime | None = None
-    expiration_date: datetime | None = None
+    start_date: Moment | None = None
+    expiration_date: Moment | None = None
     validity_timeframe: Timeframe | None = None
     validity_day_of_week: DaysOfWeek | None = None
     validity_hours: Hours | None = None
@@ -97,8 +96,8 @@ class CampaignUpdate(Struct):
     join_once: bool | None = None
     discount: Discount | None = None
     gift: GiftIn | None = None
-    start_date: datetime | UnsetType | None = UNSET
-    expiration_date: datetime | UnsetType | None = UNSET
+    start_date: Moment | UnsetType | None = UNSET
+    expiration_date: Moment | UnsetType | None = UNSET
     validity_timeframe: Timeframe | UnsetType | None = UNSET
     validity_day_of_week: DaysOfWeek | UnsetType | None = UNSET
     validity_hours: Hours | UnsetType | None = UNSET
@@ -126,8 +125,8 @@ class AdditionIn(Struct):
     redemption: AddedRedemptionIn | None = None
     active: bool | None = None
     additional_info: str | None = None
-    start_date: datetime | None = None
-    expiration_date: datetime | None = None
+    start_date: Moment | None = None
+    expiration_date: Moment | None = None
 
 
 # ---- a new campaign ----------------------------------------------------------------------------
@@ -137,9 +136,11 @@ def new_campaign(given: CampaignIn) -> CampaignRow:
     """The campaign that a request describes, with its defaults. Raises `InvalidPayload`, `InvalidCampaign`, ..."""
     if ids.is_one(PREFIX, given.name):  # it would be taken for that campaign
         raise InvalidPayload(f"Property .name must not look like the id of a campaign ({PREFIX}_ and 32 hex digits)")
+    if given.name in {".", ".."} or given.name.isspace():  # no path could end with it
+        raise InvalidPayload("Property .name must be neither . nor .. nor spaces only")
     kind = _kind_of(given)
     refuse_what_is_not_there(given.category_id, given.validation_rules)
-    start, expiration = checked_validity(given)
+    valid = validity.given_in(given)
     _check_duration(given.activity_duration_after_publishing)
     vouchers.check_metadata(given.metadata, ".metadata")
     standalone = given.type == STANDALONE
@@ -153,11 +154,11 @@ def new_campaign(given: CampaignIn) -> CampaignRow:
         auto_join=bool(given.auto_join),
         join_once=bool(given.join_once) and not standalone,
         use_voucher_metadata_schema=bool(given.use_voucher_metadata_schema),
-        start_date=start,
-        expiration_date=expiration,
-        validity_timeframe=_encoded(given.validity_timeframe),
-        validity_day_of_week=_encoded(given.validity_day_of_week),
-        validity_hours=_encoded(given.validity_hours),
+        start_date=valid.start_date,
+        expiration_date=valid.expiration_date,
+        validity_timeframe=_encoded(valid.validity_timeframe),
+        validity_day_of_week=_encoded(valid.validity_day_of_week),
+        validity_hours=_encoded(valid.validity_hours),
         activity_duration_after_publishing=given.activity_duration_after_publishing,
         category=given.category or None,
         active=True,
@@ -228,16 +229,6 @@ def standalone_code(given: CampaignIn) -> str:
 # ---- a change ----------------------------------------------------------------------------------
 
 
-class _Validity(Struct):
-    """When a campaign is valid, after a change."""
-
-    start_date: datetime | None
-    expiration_date: datetime | None
-    validity_timeframe: Timeframe | None
-    validity_day_of_week: DaysOfWeek | None
-    validity_hours: Hours | None
-
-
 def changed(campaign: CampaignRow, given: CampaignUpdate) -> CampaignRow:
     """A campaign after a change. Raises `InvalidPayload`, `InvalidCampaign` and other errors of validity."""
     refuse_what_is_not_there(given.category_id, None)
@@ -267,15 +258,10 @@ def changed(campaign: CampaignRow, given: CampaignUpdate) -> CampaignRow:
 
 
 def _changed_validity(campaign: CampaignRow, given: CampaignUpdate) -> dict[str, Any]:
-    names = [name for name in _Validity.__struct_fields__ if getattr(given, name) is not UNSET]
-    if not names:
-        return {}
-    stored = {name: _decoded(getattr(campaign, name)) for name in _Validity.__struct_fields__}
-    after = msgspec.structs.replace(
-        msgspec.convert(stored, _Validity), **{name: getattr(given, name) for name in names}
-    )
-    dates = dict(zip(("start_date", "expiration_date"), checked_validity(after), strict=True))
-    return {name: dates[name] if name in dates else _encoded(getattr(after, name)) for name in names}
+    before = validity.stored_in(campaign)
+    after = validity.changed(before, given)
+    values = {name: getattr(after, name) for name in validity.FIELDS if getattr(after, name) != getattr(before, name)}
+    return {name: value if isinstance(value, datetime) else _encoded(value) for name, value in values.items()}
 
 
 def _changed_template(campaign: CampaignRow, given: CampaignUpdate) -> Template:
@@ -315,7 +301,3 @@ def _check_duration(text: str | None) -> None:
 
 def _encoded(value: Any) -> Raw | None:
     return None if value is None else Raw(msgspec.json.encode(value))
-
-
-def _decoded(value: Any) -> Any:
-    return msgspec.json.decode(value) if isinstance(value, Raw) else value

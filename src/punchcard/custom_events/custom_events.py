@@ -71,6 +71,7 @@ class CustomerOfEvent(Struct):
     """Whose event it is."""
 
     id: str
+    object: str = "customer"
 
 
 class TrackedEvent(Struct):

@@ -24,6 +24,8 @@ logger = log.get(__name__)
 REQUEST_ID_HEADER = "X-Request-Id"
 API_PREFIX = "/v1/"
 _ACCEPTABLE = ("application/json", "application/x-ndjson", "application/*", "*/*", "+json")
+# what a parameter of a path stands for that is not named after it
+_RESOURCES = {"code": "voucher", "resource": "metadata schema"}
 # what a slash inside one segment of a path is while routes are matched: a character that no request can send
 _SLASH_IN_SEGMENT = "\udc2f"
 
@@ -152,7 +154,7 @@ async def prepare(request: Request) -> Response[None] | None:  # type: ignore[ty
     for name in parameters:
         parameters[name] = parameters[name].replace(_SLASH_IN_SEGMENT, "/")
         if "\x00" in parameters[name]:  # PostgreSQL could not even be asked
-            raise NotFound(name.removesuffix("_id"), parameters[name])
+            raise NotFound(_RESOURCES.get(name, name.removesuffix("_id")), parameters[name])
     return None
 
 

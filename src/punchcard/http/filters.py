@@ -2,7 +2,8 @@
 
 A value can be repeated, numbered (`[0]`, `[1]`) or a list as Python's clients write it. Of several values of `$is` one
 is enough; several operators of a field must all hold; `filters[junction]` says whether all fields must.
-`created_at[before]` and its kind are filters too. Each list says which fields it knows:
+`created_at[before]` and its kind are filters too; with `active`, `[conditions]` can be left out. Each list says which
+fields it knows:
 
     def condition(given: Filter) -> Condition | None:      # none for a field that it does not know
         if given.field == "code":
@@ -13,9 +14,9 @@ is enough; several operators of a field must all hold; `filters[junction]` says 
 """
 
 import ast
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
 
 from msgspec import Struct
 from psycopg import sql
@@ -28,11 +29,12 @@ VALUES_MAX = 200
 _LIST_LENGTH_MAX = 100_000
 _INTEGER_DIGITS_MAX = 15
 _INTEGER_BITS_MAX = 64
+DAYS_MAX = 100_000
 _METADATA = "metadata."
 _PRESENCE = ("$has_value", "$is_unknown")
 _OF_TEXT = ("$is", "$is_not", "$in", "$not_in", "$contains", "$not_contain", "$starts_with", "$ends_with", *_PRESENCE)
 _OF_INTEGER = ("$is", "$is_not", "$in", "$not_in", "$more_than", "$less_than", "$more_than_equal", "$less_than_equal")
-_OF_DATE = ("$after", "$before", *_PRESENCE)
+_OF_DATE = ("$after", "$before", "$more_than", "$less_than", *_PRESENCE)
 _OF_FLAG = ("$is", "$is_not")
 _STATES = {
     "$enabled": "active",
@@ -92,20 +94,29 @@ class Filter(Struct):
         )
 
     def date(self, column: sql.Composable, *, own: sql.Composable | None = None) -> Condition:
-        """When a moment is. `own` is what is there or not, where `column` is an expression that always is."""
+        """When a moment is: before or after another, or more or less than some days ago, which none to come is.
+
+        `own` is what is there or not, where `column` is an expression that always is.
+        """
         self.require(_OF_DATE)
         if self.operator in _PRESENCE:
             return self._presence(own or column)
-        relation = sql.SQL("<" if self.operator == "$before" else ">")
-        moment = lists.moment(self.values[-1], self.written)
-        return self._condition(sql.SQL("{} {} {}").format(column, relation, self._placeholder), moment)
+        if self.operator in {"$before", "$after"}:
+            relation = sql.SQL("<" if self.operator == "$before" else ">")
+            moment = lists.moment(self.values[-1], self.written)
+            return self._condition(sql.SQL("{} {} {}").format(column, relation, self._placeholder), moment)
+        now = datetime.now(UTC)
+        ago = now - timedelta(days=self._days())
+        if self.operator == "$more_than":
+            return self._condition(sql.SQL("{} < {}").format(column, self._placeholder), ago)
+        until = sql.Placeholder(f"{self.name}_now")
+        since = sql.SQL("{} > {} AND {} <= {}").format(column, self._placeholder, column, until)
+        return Condition(self.field, sql.SQL("({})").format(since), {self.name: ago, f"{self.name}_now": now})
 
     def integer(self, column: sql.Composable) -> Condition:
         """What a count is."""
         self.require(_OF_INTEGER)
-        for value in self.values:
-            if not (value.isascii() and value.isdigit() and len(value) <= _INTEGER_DIGITS_MAX):
-                raise InvalidQuery(f"Property .{self.written} should be integer")
+        numbers = [self._number(value) for value in self.values]
         wanted = sql.SQL("{}::bigint[]").format(self._placeholder)
         if self.operator in _COMPARISONS:
             holds: sql.Composable = sql.SQL("{} {} ALL ({})").format(
@@ -113,7 +124,7 @@ class Filter(Struct):
             )
         else:
             holds = self._among(column, wanted)
-        return self._condition(holds, [int(value) for value in self.values])
+        return self._condition(holds, numbers)
 
     def flag(self, column: sql.Composable) -> Condition:
         """Whether something is so."""
@@ -122,11 +133,14 @@ class Filter(Struct):
             sql.SQL("{} = {}").format(column, self._placeholder), self._is_true() == (self.operator == "$is")
         )
 
-    def state(self) -> Condition:
-        """Whether something with `active`, `start_date` and `expiration_date` is in force."""
-        self.require(tuple(_STATES))
+    def state(self, states: Mapping[str, LiteralString] = _STATES) -> Condition:
+        """Whether something is in a state, by default whether it is in force: `false` asks for what is not.
+
+        Each operator is a state. The default ones are of what has `active`, `start_date` and `expiration_date`.
+        """
+        self.require(tuple(states))
         holds: sql.Composable = sql.SQL("coalesce({}, false)").format(
-            sql.SQL(_STATES[self.operator]).format(now=self._placeholder)
+            sql.SQL(states[self.operator]).format(now=self._placeholder)
         )
         if self.values[-1] and not self._is_true():
             holds = sql.SQL("NOT {}").format(holds)
@@ -146,6 +160,17 @@ class Filter(Struct):
         """Raise `InvalidQuery` unless the operator is a known one."""
         if self.operator not in known:
             raise InvalidQuery(f"Property .{self.written} has an unknown operator; there are {', '.join(known)}")
+
+    def _number(self, value: str) -> int:
+        if not (value.isascii() and value.isdigit() and len(value) <= _INTEGER_DIGITS_MAX):
+            raise InvalidQuery(f"Property .{self.written} should be integer")
+        return int(value)
+
+    def _days(self) -> int:
+        days = self._number(self.values[-1])
+        if days > DAYS_MAX:
+            raise InvalidQuery(f"Property .{self.written} cannot be higher than {DAYS_MAX}")
+        return days
 
     def _is_true(self) -> bool:
         value = self.values[-1].lower()
@@ -186,6 +211,9 @@ def read(
                 any_of = _junction(value)
                 continue
             case ["filters", field, "conditions", operator, *index] if len(index) <= 1:
+                pass
+            # as it is described for campaigns
+            case ["filters", "active" as field, operator] if operator.startswith("$"):
                 pass
             case ["filters", *_]:
                 raise _unknown(name, known)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
 from litestar import Request
@@ -11,6 +11,7 @@ from litestar.params import Parameter, QueryParameter
 from msgspec import Struct
 
 from punchcard.errors import ApiError, InvalidQuery
+from punchcard.http import moments
 
 LIMIT_DEFAULT = 10
 PAGE_MAX = 100
@@ -69,7 +70,6 @@ def text_of(value: str | None, name: str) -> str | None:
 
 # ---- moments -----------------------------------------------------------------------------------
 
-_ISO_8601 = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 # Python's clients write a list of one as its repr
 _LIST_OF_ONE = re.compile(r"""\[\s*(?:'([^']*)'|"([^"]*)")\s*\]""")
 
@@ -78,14 +78,10 @@ def moment(text: str, name: str) -> datetime:
     """An ISO 8601 date or date-time of a query; without a zone it is UTC. Raises `InvalidQuery`."""
     if "T" in text:
         text = text.replace(" ", "+")  # a `+` that was not percent-encoded arrives as a space
-    try:
-        if not _ISO_8601.fullmatch(text):
-            raise ValueError
-        parsed = datetime.fromisoformat(text)
-        # in UTC, so that a moment outside the calendar is found here and not by the database
-        return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise InvalidQuery(f"Property .{name} cannot be recognized as a ISO-8601 compliant date") from None
+    found = moments.in_utc(text)
+    if found is None:
+        raise InvalidQuery(f"Property .{name} cannot be recognized as a ISO-8601 compliant date")
+    return found
 
 
 class DateCondition(Struct, frozen=True):

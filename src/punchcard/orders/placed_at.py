@@ -4,17 +4,15 @@ A date alone is midnight, and a time without an offset local, in the project's z
 PostgreSQL's; here only the calendar is checked, so that one impossible date does not fail a batch.
 """
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from punchcard.db.database import Conn
+from punchcard.http import moments as iso_8601
 from punchcard.orders.orders import SQL
 
-_ISO_8601 = re.compile(
-    r"\d{4}-\d\d-\d\d(?:[T ]\d\d(?::\d\d(?::\d\d(?:[.,]\d{1,12})?)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
-)
+parse = iso_8601.parse
 
 
 class PlacedAt(NamedTuple):
@@ -25,17 +23,6 @@ class PlacedAt(NamedTuple):
 
     moment: datetime | None
     invalid: bool
-
-
-def parse(value: Any) -> datetime | None:
-    """The date or date-time, without zone where it states none; none if it is not ISO 8601 or not in the calendar."""
-    if not isinstance(value, str) or not _ISO_8601.fullmatch(value):
-        return None
-    try:
-        parsed = datetime.fromisoformat(value)
-        return parsed.astimezone(UTC) if parsed.tzinfo else parsed
-    except (ValueError, OverflowError):
-        return None
 
 
 class Settings(NamedTuple):

@@ -17,17 +17,16 @@ from punchcard.events.events import Cause
 from punchcard.http import idempotency, objects
 from punchcard.http.bodies import BodyBudget
 from punchcard.http.shapes import Identifier, same_json
-from punchcard.vouchers import discounts, storage, vouchers
+from punchcard.vouchers import discounts, storage, validity, vouchers
 from punchcard.vouchers import events as voucher_events
 from punchcard.vouchers.discounts import Discount
 from punchcard.vouchers.requests import (
     InvalidVoucher,
     check_metadata_schema,
-    checked_validity,
     refuse_what_is_not_there,
     schema_of,
 )
-from punchcard.vouchers.validity import DaysOfWeek, Hours, Timeframe
+from punchcard.vouchers.validity import DaysOfWeek, Hours, Moment, Timeframe
 from punchcard.vouchers.vouchers import SQL, Voucher
 
 # what the interactive page offers to send
@@ -40,8 +39,8 @@ class VoucherUpdate(Struct):
     discount: Discount | None = None
     category: Identifier | UnsetType | None = UNSET
     category_id: Identifier | None = None
-    start_date: datetime | UnsetType | None = UNSET
-    expiration_date: datetime | UnsetType | None = UNSET
+    start_date: Moment | UnsetType | None = UNSET
+    expiration_date: Moment | UnsetType | None = UNSET
     validity_timeframe: Timeframe | UnsetType | None = UNSET
     validity_day_of_week: DaysOfWeek | UnsetType | None = UNSET
     validity_hours: Hours | UnsetType | None = UNSET
@@ -66,7 +65,7 @@ async def update(conn: Conn, project: str, voucher_id: str, given: VoucherUpdate
         columns["metadata"] = _json({**msgspec.json.decode(row.metadata), **given.metadata})
     if given.active is not None:
         columns["active"] = given.active
-    _change_validity(columns, row, given)
+    columns |= _changed_validity(row, given)
     if given.category is not UNSET:
         columns["category"] = given.category or None
     if given.additional_info is not UNSET:
@@ -108,32 +107,15 @@ async def _check_new_metadata(conn: Conn, project: str, row: Any, metadata: dict
     await check_metadata_schema(conn, project, metadata, creating=False, resource=schema_of(campaign))
 
 
-class _Validity(Struct):
-    """The validity of a voucher after a change."""
-
-    start_date: datetime | None
-    expiration_date: datetime | None
-    validity_timeframe: Timeframe | None
-    validity_day_of_week: DaysOfWeek | None
-    validity_hours: Hours | None
-
-
-def _change_validity(columns: dict[str, Any], row: Any, given: VoucherUpdate) -> None:
-    stored = msgspec.convert(
-        {name: _decoded(getattr(row, name)) for name in _Validity.__struct_fields__}, _Validity
-    )  # fmt: skip
-    changed = [name for name in _Validity.__struct_fields__ if getattr(given, name) is not UNSET]
-    if not changed:
-        return
-    after = msgspec.structs.replace(stored, **{name: getattr(given, name) for name in changed})
-    after.start_date, after.expiration_date = checked_validity(after)
-    for name in changed:
+def _changed_validity(row: Any, given: VoucherUpdate) -> dict[str, Any]:
+    before = validity.stored_in(row)
+    after = validity.changed(before, given)
+    columns = {}
+    for name in validity.FIELDS:
         value = getattr(after, name)
-        columns[name] = value if value is None or isinstance(value, datetime) else _json(value)
-
-
-def _decoded(value: Any) -> Any:
-    return msgspec.json.decode(value) if isinstance(value, Raw) else value
+        if value != getattr(before, name):
+            columns[name] = value if value is None or isinstance(value, datetime) else _json(value)
+    return columns
 
 
 def _json(value: Any) -> str:

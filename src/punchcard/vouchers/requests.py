@@ -1,7 +1,6 @@
 """Requests that make a voucher: their bodies, what is refused, what they write. Those that change one: `changes`."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -23,7 +22,7 @@ from punchcard.vouchers import events as voucher_events
 from punchcard.vouchers.codes import CodeConfigIn
 from punchcard.vouchers.discounts import Discount, GiftIn
 from punchcard.vouchers.storage import Attributes
-from punchcard.vouchers.validity import DaysOfWeek, Hours, Timeframe
+from punchcard.vouchers.validity import DaysOfWeek, Hours, Moment, Timeframe
 from punchcard.vouchers.vouchers import SQL, Voucher
 
 VoucherType: TypeAlias = Literal["DISCOUNT_VOUCHER", "GIFT_VOUCHER", "LOYALTY_CARD"]
@@ -58,8 +57,8 @@ class VoucherIn(Struct):
     campaign_id: Identifier | None = None
     category: Identifier | None = None
     category_id: Identifier | None = None
-    start_date: datetime | None = None
-    expiration_date: datetime | None = None
+    start_date: Moment | None = None
+    expiration_date: Moment | None = None
     validity_timeframe: Timeframe | None = None
     validity_day_of_week: DaysOfWeek | None = None
     validity_hours: Hours | None = None
@@ -148,7 +147,7 @@ def attributes_of(given: VoucherIn, *, campaign_id: str | None = None) -> Attrib
     """All of a request for a new voucher but its code, checked. Raises `InvalidVoucher` and other `ApiError`s."""
     kind = _type_of(given)
     refuse_what_is_not_there(given.category_id, given.validation_rules)
-    start, expiration = checked_validity(given)
+    valid = validity.given_in(given)
     vouchers.check_metadata(given.metadata, ".metadata")
     return Attributes(
         type=kind,
@@ -158,11 +157,11 @@ def attributes_of(given: VoucherIn, *, campaign_id: str | None = None) -> Attrib
         else None,
         gift=discounts.encoded_gift(given.gift) if given.gift is not None and kind == "GIFT_VOUCHER" else None,
         category=given.category or None,
-        start_date=start,
-        expiration_date=expiration,
-        validity_timeframe=_encoded(given.validity_timeframe),
-        validity_day_of_week=_encoded(given.validity_day_of_week),
-        validity_hours=_encoded(given.validity_hours),
+        start_date=valid.start_date,
+        expiration_date=valid.expiration_date,
+        validity_timeframe=_encoded(valid.validity_timeframe),
+        validity_day_of_week=_encoded(valid.validity_day_of_week),
+        validity_hours=_encoded(valid.validity_hours),
         active=given.active is not False,
         additional_info=given.additional_info,
         metadata=msgspec.json.encode(given.metadata or {}),
@@ -192,21 +191,23 @@ def refuse_what_is_not_there(category_id: str | None, validation_rules: list[str
         raise NotFound("validation_rules", validation_rules[0])
 
 
-def checked_validity(given: Any, *, path: str = "") -> tuple[datetime | None, datetime | None]:
-    """The start and expiration dates of a request, in UTC, its validity checked. Raises `ApiError`s."""
-    start = validity.moment(given.start_date, path=f"{path}.start_date")
-    expiration = validity.moment(given.expiration_date, path=f"{path}.expiration_date")
-    validity.check_dates(start, expiration, path=path)
-    validity.check_timeframe(given.validity_timeframe, start, path=path)
-    validity.check_hours(given.validity_hours, path=path)
-    return start, expiration
-
-
 async def check_metadata_schema(
-    conn: Conn, project: str, metadata: Mapping[str, Any] | None, *, creating: bool, resource: str = "voucher"
+    conn: Conn,
+    project: str,
+    metadata: Mapping[str, Any] | None,
+    *,
+    creating: bool,
+    resource: str = "voucher",
+    removed: Iterable[str] = (),
 ) -> None:
-    """Hold a voucher's metadata to the project's schema, if it has one. Raises `MetadataRefused`."""
+    """Hold a voucher's metadata to the project's schema, if it has one. Raises `MetadataRefused`.
+
+    Of keys that a change removes, those that are defined are as null; nobody misses the others.
+    """
     schemas = await metadata_schemas.load(conn, project)
+    defined = schemas.definitions(resource)
+    if gone := dict.fromkeys(key for key in removed if key in defined):
+        metadata = {**(metadata or {}), **gone}
     schemas.check(resource, metadata, creating=creating)
 
 
