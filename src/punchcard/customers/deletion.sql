@@ -35,9 +35,12 @@ SELECT count(*) AS segments FROM segment_members WHERE project_id = :project_id 
 DELETE FROM customers WHERE project_id = :project_id AND id = :id;
 
 -- name: customer_events_delete
--- All events of a customer, with what is noted about them; and how many there were, of which kinds.
+-- All events of a customer but the one that says that it was deleted, with what is noted about them; and how many there
+-- were, of which kinds.
 WITH gone AS (
-    DELETE FROM events WHERE project_id = :project_id AND customer_id = :id RETURNING id, type
+    DELETE FROM events
+     WHERE project_id = :project_id AND customer_id = :id AND type <> 'customer.deleted'
+    RETURNING id, type
 ), notes AS (
     DELETE FROM event_failures AS f USING gone WHERE f.project_id = :project_id AND f.event_id = gone.id
 )

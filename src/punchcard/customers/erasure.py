@@ -2,14 +2,18 @@
 
 That is: failed records, payloads, reports and results of bulk requests, answers kept for repeats, and events about
 others. A record names the person if it has the internal id or the e-mail address anywhere, or the source id where a
-customer stands. PostgreSQL passes over what has none of these bytes; what is left is decoded and looked through here.
+customer stands. An address counts as a whole: the records of `banjo@ex.com` do not go with `jo@ex.com`. Nobody checks
+addresses: what is none counts as the whole value of a field for it. PostgreSQL passes over what has none of these
+bytes; what is left is decoded and looked through here.
 
 A search goes in steps, each with a bounded number of rows; it can be cut off and begun anew. Jobs that have not ended
 keep their payload: what they are still to do comes after the deletion.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import msgspec
@@ -30,66 +34,88 @@ BODIES_AT_A_TIME, BYTES_AT_A_TIME = 500, 2 * 1024 * 1024
 # jobs whose records are customers
 _CUSTOMER_JOBS = "CUSTOMERS."
 _ROLES = ("customer", "referrer")
+# an e-mail address: anything else that stands in its field tells nobody from others
+_ADDRESS = re.compile("[^@]@+[^@]")
+# what payloads show of a customer that was erased
+_ERASED = {"id", "object"}
 
 
-class Person(Struct, frozen=True):
+class Person(Struct, frozen=True, dict=True):
     """Whom a search is for, and what it is recognised by."""
 
     id: str
     source_id: str | None
     email: str | None
 
-    @property
+    @cached_property
     def needles(self) -> list[bytes]:
-        """Bytes of which JSON that names the person has at least one: its ids as they are, or escapes."""
-        return [*self._encoded, b"\\"]
+        """Bytes of which text or JSON that names the person has at least one: those that tell it, or escapes."""
+        anywhere = [self.id, self.email if self._address else None]
+        values = [self.source_id, None if self._address else self.email]
+        found = [text.encode() for text in anywhere if text] + [msgspec.json.encode(text) for text in values if text]
+        return [*found, b"\\"]
 
-    @property
-    def _encoded(self) -> list[bytes]:
-        """Bytes of which JSON that we encode and that names the person has at least one."""
-        anywhere = [msgspec.json.encode(value)[1:-1] for value in (self.id, self.email) if value]
-        return anywhere + ([msgspec.json.encode(self.source_id)] if self.source_id else [])
+    @cached_property
+    def _address(self) -> re.Pattern[str] | None:
+        """The e-mail address where it is not a part of a longer one; none if it is another text."""
+        if self.email is None or _ADDRESS.search(self.email.strip()) is None:
+            return None
+        return re.compile(rf"(?<![\w.+-]){re.escape(self.email)}(?![\w-]|\.\w)")
 
     def is_in(self, value: Any) -> bool:
-        """Whether the internal id or the e-mail address is anywhere in a decoded document."""
+        """Whether the internal id or the e-mail address is anywhere in a decoded document.
+
+        What is no address counts where a field for one has it.
+        """
         if isinstance(value, str):
-            return self.id in value or (bool(self.email) and self._has_email(value))
+            return self.id in value or (self._address is not None and self._address.search(value) is not None)
         if isinstance(value, dict):
-            return any(map(self.is_in, value)) or any(map(self.is_in, value.values()))
+            parts = (*value, *value.values())
+            return any(map(self.is_in, parts)) or _has_field(value, "email", self.email)
         return isinstance(value, list) and any(map(self.is_in, value))
-
-    def _has_email(self, text: str) -> bool:
-        assert self.email is not None
-        return text == self.email or ("@" in self.email and self.email in text)
-
-    def _has_source_id(self, person: dict[str, Any]) -> bool:
-        # the rows of a CSV file have the names of its columns
-        return any(value == self.source_id and key.lower() == "source_id" for key, value in person.items())
 
     def is_named_by(self, record: Any, *, of_customers: bool) -> bool:
         """Whether a record of a bulk request, or of its report, is about the person."""
-        # encoded anew, a record has each value in one form: most are told without looking at each
+        # encoded anew, a record has few escapes: most are told without looking at each value
         encoded = msgspec.json.encode(record)
-        if not any(needle in encoded for needle in self._encoded):
+        if not any(needle in encoded for needle in self.needles):
             return False
         if self.is_in(record):
             return True
-        if not self.source_id or not isinstance(record, dict):
+        if not isinstance(record, dict):
             return False
         people = [record] if of_customers else [record.get(role) for role in _ROLES]
-        return any(isinstance(person, dict) and self._has_source_id(person) for person in people)
+        return any(isinstance(person, dict) and _has_field(person, "source_id", self.source_id) for person in people)
+
+
+def _has_field(record: dict[str, Any], name: str, text: str | None) -> bool:
+    # the rows of a CSV file have the names of its columns
+    return bool(text) and any(value == text and key.lower() == name for key, value in record.items())
 
 
 class Search(Struct, frozen=True):
-    """Where a person is to be erased: in what a project keeps that may have come, or ended, since a moment."""
+    """Where people are to be erased: in what a project keeps that may have come, or ended, since a moment."""
 
     project: str
-    person: Person
+    people: tuple[Person, ...]
     since: datetime = EVER
+
+    @property
+    def ids(self) -> list[str]:
+        return [person.id for person in self.people]
 
     def parameters(self, **more: Any) -> dict[str, Any]:
         """What the statements of all steps have."""
-        return {"project_id": self.project, "needles": self.person.needles, "since": self.since, **more}
+        needles = {needle: None for person in self.people for needle in person.needles}
+        return {"project_id": self.project, "needles": list(needles), "since": self.since, **more}
+
+    def finds_in(self, value: Any) -> bool:
+        """Whether one of the people is anywhere in a decoded document. See `Person.is_in`."""
+        return any(person.is_in(value) for person in self.people)
+
+    def concerns(self, record: Any, *, of_customers: bool) -> bool:
+        """Whether a record is about one of the people. See `Person.is_named_by`."""
+        return any(person.is_named_by(record, of_customers=of_customers) for person in self.people)
 
 
 # Erases from some rows behind a cursor (none: from the first ones); the next cursor, none at the end.
@@ -139,8 +165,8 @@ async def _from_failures(conn: Conn, search: Search, actions: Mapping[str, bool]
         named = [
             (row.action_id, row.record)
             for row in rows
-            if search.person.is_in([row.source_id, row.reason])
-            or search.person.is_named_by(_decoded(row.body), of_customers=actions[row.action_id])
+            if search.finds_in([row.source_id, row.reason])
+            or search.concerns(_decoded(row.body), of_customers=actions[row.action_id])
         ]
         if named:
             columns = {"action_ids": [action for action, _ in named], "records": [record for _, record in named]}
@@ -157,13 +183,13 @@ async def _from_pieces(conn: Conn, search: Search, actions: Mapping[str, bool]) 
     while rows := await _rows(conn, SQL.erasure_pieces, search, actions, after):
         for row in rows:
             records = msgspec.json.decode(row.body, type=list[Raw])
-            kept = [_without(search.person, record, of_customers=actions[row.action_id]) for record in records]
+            kept = [_without(search, record, of_customers=actions[row.action_id]) for record in records]
             await _write_body(conn, search, SQL.erasure_piece_write, row, msgspec.json.encode(kept))
         after = (rows[-1].action_id, rows[-1].first_record)
 
 
-def _without(person: Person, record: Raw, *, of_customers: bool) -> Raw:
-    return Raw(ERASED_RECORD) if person.is_named_by(_decoded(record), of_customers=of_customers) else record
+def _without(search: Search, record: Raw, *, of_customers: bool) -> Raw:
+    return Raw(ERASED_RECORD) if search.concerns(_decoded(record), of_customers=of_customers) else record
 
 
 async def _from_reports(conn: Conn, search: Search, actions: Mapping[str, bool]) -> None:
@@ -173,7 +199,7 @@ async def _from_reports(conn: Conn, search: Search, actions: Mapping[str, bool])
         for row in rows:
             lines = msgspec.json.decode(b"[%b]" % b",".join(row.body.splitlines()), type=list[dict[str, Any]])
             for line in lines:
-                if search.person.is_named_by(line, of_customers=actions[row.action_id]):
+                if search.concerns(line, of_customers=actions[row.action_id]):
                     line.update((column, None) for column, value in line.items() if isinstance(value, str))
             body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
             await _write_body(conn, search, SQL.erasure_report_write, row, body)
@@ -209,11 +235,11 @@ async def _from_results(conn: Conn, search: Search, actions: Mapping[str, bool],
             for failure in [*(result.get("failed") or ()), *(result.get("errors") or ())]:
                 # the rows of files are counted from 1
                 position = failure.get("index", failure.get("row", 0) - 1)
-                if (row.id, position) in erased or search.person.is_named_by(failure, of_customers=actions[row.id]):
+                if (row.id, position) in erased or search.concerns(failure, of_customers=actions[row.id]):
                     failure["source_id"] = None
                     failure["reason" if "reason" in failure else "details"] = REASON_ERASED
         given = None if row.parameters is None else msgspec.json.decode(row.parameters)
-        if search.person.is_in(given):
+        if search.finds_in(given):
             given = {}  # an action that has ended needs them no more
         columns = {
             "result": None if result is None else Jsonb(result),
@@ -236,9 +262,9 @@ async def _from_answers(conn: Conn, search: Search, after: str | None) -> str | 
     for row in rows:
         key = {"project_id": search.project, "key": row.key, "created_at": row.created_at}
         answer = _decoded(bytes(row.answer))
-        if search.person.is_in(row.key):
+        if search.finds_in(row.key):
             await conn.execute(SQL.erasure_answer_delete, key)
-        elif search.person.is_in(answer) and isinstance(answer, dict):
+        elif search.finds_in(answer) and isinstance(answer, dict):
             kept = {name: answer[name] for name in ("id", "object") if name in answer}
             await conn.execute(SQL.erasure_answer_write, {**key, "answer": msgspec.json.encode(kept)})
     return rows[-1].key if len(rows) == ROWS_A_STEP else None
@@ -248,48 +274,81 @@ async def _from_answers(conn: Conn, search: Search, after: str | None) -> str | 
 
 
 async def from_referred(conn: Conn, search: Search, _: None = None) -> bool | None:
-    """Events about customers that the person referred: no part of them shows more of it than its id.
+    """Events about customers that the people referred: no part of them shows more of these than their ids.
 
     Whether there may be more of them.
     """
-    parameters = {"project_id": search.project, "id": search.person.id, "limit": ROWS_A_STEP}
+    parameters = {"project_id": search.project, "ids": search.ids, "limit": ROWS_A_STEP}
     rows = await (await conn.execute(SQL.erasure_referred, parameters)).fetchall()
-    await _write_events(conn, search, {(row.id, row.created_at): _reduced(row.data, search.person.id) for row in rows})
+    await _write_events(conn, search, {(row.id, row.created_at): _reduced(row.data, search.ids) for row in rows})
     return True if len(rows) == ROWS_A_STEP else None
 
 
-def _reduced(data: Raw, customer_id: str) -> bytes:
-    """A payload in which a customer is nothing but its id."""
+def _reduced(data: Raw, customer_ids: Collection[str]) -> bytes:
+    """A payload in which some customers are nothing but their ids."""
 
     def reduced(value: Any) -> Any:
         if isinstance(value, dict):
-            if value.get("id") == customer_id:
-                return {"id": customer_id, "object": "customer"}
+            if value.get("id") in customer_ids:
+                return {"id": value["id"], "object": "customer"}
             return {key: reduced(part) for key, part in value.items()}
         return [reduced(part) for part in value] if isinstance(value, list) else value
 
     return msgspec.json.encode(reduced(msgspec.json.decode(data)))
 
 
-async def _from_deletions(
-    conn: Conn, search: Search, after: tuple[datetime, str] | None
-) -> tuple[datetime, str] | None:
-    """Events that say that the person was deleted before, when it had another id."""
-    since, last = after or (search.since, "")
-    parameters = search.parameters(after=since, after_id=last, limit=ROWS_A_STEP)
-    rows = await (await conn.execute(SQL.erasure_deletions, parameters)).fetchall()
+async def _from_deletions(conn: Conn, search: Search, after: tuple[datetime, str] | None) -> Any:
+    """Events that say that the people were deleted before, when they had other ids.
+
+    Those about themselves are left to `from_own_deletions`: a search that is cut off finds by them whom it was for.
+    """
+    parameters = search.parameters(ids=search.ids)
+    rows = await _deletions(conn, parameters, after or (search.since, ""))
     reduced: dict[tuple[str, datetime], bytes] = {}
     for row in rows:
-        customer = msgspec.json.decode(row.data).get("customer") or {}
-        if search.person.is_named_by(customer, of_customers=True):
-            reduced[row.id, row.created_at] = _reduced(row.data, customer["id"])
+        customer = _customer_of(row)
+        if search.concerns(customer, of_customers=True):
+            reduced[row.id, row.created_at] = _reduced(row.data, [customer["id"]])
     await _write_events(conn, search, reduced)
     return (rows[-1].created_at, rows[-1].id) if len(rows) == ROWS_A_STEP else None
 
 
+async def deleted_before(conn: Conn, project: str, customer_id: str) -> tuple[Person, ...]:
+    """All who were deleted under an id or source id and whom an event still shows; who was deleted last comes last."""
+    people: list[Person] = []
+    parameters = {"project_id": project, "needles": [msgspec.json.encode(customer_id), b"\\"], "ids": []}
+    after = (EVER, "")
+    while rows := await _deletions(conn, parameters, after):
+        for customer in map(_customer_of, rows):
+            named = customer_id in (customer.get("id"), customer.get("source_id"))
+            if named and not customer.keys() <= _ERASED:
+                people.append(Person(customer["id"], customer.get("source_id"), customer.get("email") or None))
+        after = (rows[-1].created_at, rows[-1].id)
+    return tuple(people)
+
+
+async def from_own_deletions(conn: Conn, search: Search) -> int:
+    """Events that say that the people were deleted; how many have shown more of them than their ids until now."""
+    key = {"project_id": search.project, "ids": search.ids}
+    rows = await (await conn.execute(SQL.erasure_own_deletions, key)).fetchall()
+    shown = [row for row in rows if not _customer_of(row).keys() <= _ERASED]
+    await _write_events(conn, search, {(row.id, row.created_at): _reduced(row.data, search.ids) for row in shown})
+    return len(shown)
+
+
+async def _deletions(conn: Conn, parameters: Mapping[str, Any], after: tuple[datetime, str]) -> Sequence[Any]:
+    since, last = after
+    cursor = {"after": since, "after_id": last, "limit": ROWS_A_STEP}
+    return await (await conn.execute(SQL.erasure_deletions, {**parameters, **cursor})).fetchall()
+
+
+def _customer_of(event: Any) -> dict[str, Any]:
+    return msgspec.json.decode(event.data).get("customer") or {}
+
+
 async def _write_events(conn: Conn, search: Search, payloads: Mapping[tuple[str, datetime], bytes]) -> None:
     if payloads:
-        key = {"project_id": search.project, "customer_id": search.person.id}
+        key = {"project_id": search.project, "customer_ids": search.ids}
         events = [
             {**key, "id": event_id, "created_at": created_at, "data": data.decode()}
             for (event_id, created_at), data in payloads.items()

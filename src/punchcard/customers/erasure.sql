@@ -102,22 +102,35 @@ UPDATE idempotency_keys SET answer = :answer
 DELETE FROM idempotency_keys WHERE project_id = :project_id AND key = :key AND created_at = :created_at;
 
 -- name: erasure_referred
--- Some events about others in whose payload a customer is.
-SELECT id, created_at, data FROM events WHERE project_id = :project_id AND referrer_id = :id LIMIT :limit;
+-- Some events about others in whose payload some customers are.
+SELECT id, created_at, data
+  FROM events
+ WHERE project_id = :project_id AND referrer_id = ANY (:ids::text[])
+ LIMIT :limit;
 
 -- name: erasure_deletions
--- The next events of customers that were deleted which have one of the needles.
+-- The next events of customers that were deleted, other than some, which have one of the needles.
 SELECT e.id, e.created_at, e.data
   FROM events AS e
  WHERE e.project_id = :project_id AND e.type = 'customer.deleted' AND (e.created_at, e.id) > (:after, :after_id)
+   AND e.object_id <> ALL (:ids::text[])
    AND EXISTS (SELECT FROM unnest(:needles::bytea[]) AS n (needle)
                 WHERE position(n.needle IN convert_to(e.data::text, 'UTF8')) > 0)
  ORDER BY e.created_at, e.id
  LIMIT :limit;
 
+-- name: erasure_own_deletions
+-- The events of some customers that were deleted: of those who erase them at the same time, one sees them as they were.
+SELECT id, created_at, data
+  FROM events
+ WHERE project_id = :project_id AND object_id = ANY (:ids::text[]) AND type = 'customer.deleted'
+ ORDER BY created_at, id
+   FOR NO KEY UPDATE;
+
 -- name: erasure_event_write!
--- A new payload of an event, in which a customer is not any more.
-UPDATE events SET data = :data, referrer_id = nullif(referrer_id, :customer_id)
+-- A new payload of an event, in which some customers are not any more.
+UPDATE events
+   SET data = :data, referrer_id = CASE WHEN referrer_id = ANY (:customer_ids::text[]) THEN NULL ELSE referrer_id END
  WHERE project_id = :project_id AND id = :id AND created_at = :created_at;
 
 -- name: erasure_event_notes_write!
