@@ -21,6 +21,7 @@ import msgspec
 
 from punchcard.db.database import connect
 from punchcard.projects import projects
+from tests import commands
 
 PUNCHCARD = [sys.executable, "-m", "punchcard"]
 READY_SECONDS = 60.0
@@ -116,15 +117,7 @@ class Deployment:
 
     def command(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
         """Run another `punchcard` command against this deployment's data directory."""
-        return subprocess.run(
-            [*PUNCHCARD, *arguments, "--data", str(self.data)],
-            env=self.environment,
-            input=None if stdin is None else stdin.decode(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+        return commands.run([*arguments, "--data", str(self.data)], self.environment, stdin=stdin)
 
     @property
     def _external(self) -> str | None:

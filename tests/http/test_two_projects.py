@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.conftest import started_deployment
 from tests.customers.writing import post
 from tests.db.tenants import rows_of
 from tests.deployment import Deployment, Project, until
@@ -24,9 +25,10 @@ CREATING = {"POST /v1/vouchers/{code}"}
 NOTED_BY_WORKERS = {"lane_turns", "event_outbox"}
 
 
-@pytest.fixture
-def theirs(deployment_18: Deployment) -> Iterator[Stock]:
-    stock = Stock(deployment_18.new_project())
+@pytest.fixture(scope="module")
+def theirs(request: pytest.FixtureRequest, deployments: dict[str, Deployment]) -> Iterator[Stock]:
+    """One for all tests: none of them changes it."""
+    stock = Stock(started_deployment(request, deployments, "18").new_project())
     yield stock
     stock.project.close()
 
