@@ -152,4 +152,4 @@ def test_others_are_answered_while_a_large_file_is_read(project_18: Project) -> 
         seconds = time.monotonic() - sent_at
         assert accepted.result().status_code == 200
     project_18.http.post(f"/v1/async-actions/{accepted.result().json()['async_action_id']}/cancel")
-    assert slowest < seconds / 2
+    assert slowest < 0.8 * seconds
