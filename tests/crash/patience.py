@@ -7,7 +7,7 @@ import httpx
 
 from tests.deployment import Project, until
 
-RECOVERY_SECONDS = 120.0
+RECOVERY_SECONDS = 240.0
 
 
 def send(project: Project, orders: list[dict[str, Any]]) -> str | None:
