@@ -1,14 +1,13 @@
 """When campaigns and their vouchers are valid: how dates and days are written, and what dates never contradict."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from punchcard.db.database import connect
 from tests.campaigns.campaigns import added, changed, coded, created, read, settled, vouchers_of
 from tests.campaigns.test_cancelling import paused
 from tests.deployment import Project
+from tests.orders.stored import session
 from tests.vouchers.making import made, refusal
 
 EARLY, NOON, LATE, LATEST = (f"20{year}-06-01T12:00:00Z" for year in (31, 32, 33, 34))
@@ -112,15 +111,11 @@ def test_a_change_of_a_voucher_is_held_to_the_dates_that_it_changes(project: Pro
 
 def contradict(project: Project, code: str, *, start_date: str) -> None:
     """Give a voucher a start date without looking at its end."""
-
-    async def write() -> None:
-        async with await connect(project.deployment.dsn, part="test") as conn:
-            await conn.execute(
-                "UPDATE vouchers SET start_date = %s WHERE project_id = %s AND code = %s",
-                [start_date, project.id, code],
-            )
-
-    asyncio.run(write())
+    with session(project.deployment) as conn:
+        conn.execute(
+            "UPDATE vouchers SET start_date = %s WHERE project_id = %s AND code = %s",
+            [start_date, project.id, code],
+        )
 
 
 def test_vouchers_that_a_campaign_would_end_before_they_begin_are_not_made(project: Project) -> None:

@@ -15,6 +15,7 @@ from punchcard.vouchers.storage import Attributes
 from tests.conftest import started_deployment
 from tests.deployment import Deployment, Project
 from tests.http.listing import Row, by_pages, check, queries
+from tests.orders.stored import session
 from tests.vouchers.making import GIFT, PERCENT, made, refusal
 
 VOUCHERS = 250
@@ -108,28 +109,20 @@ def test_redemption_status(project_18: Project) -> None:
 
 def redeem(project: Project, *names: str) -> None:
     """Make it so that vouchers were redeemed once: there are no redemptions yet."""
-
-    async def write() -> None:
-        async with await connect(project.deployment.dsn, part="test") as conn:
-            await conn.execute(
-                "UPDATE vouchers SET redeemed_quantity = 1 WHERE project_id = %s AND code = ANY (%s)",
-                [project.id, list(names)],
-            )
-
-    asyncio.run(write())
+    with session(project.deployment) as conn:
+        conn.execute(
+            "UPDATE vouchers SET redeemed_quantity = 1 WHERE project_id = %s AND code = ANY (%s)",
+            [project.id, list(names)],
+        )
 
 
 def hold(project: Project, code: str, customer_id: str) -> None:
     """Make a customer the holder of a voucher: there are no publications yet."""
-
-    async def write() -> None:
-        async with await connect(project.deployment.dsn, part="test") as conn:
-            await conn.execute(
-                "UPDATE vouchers SET holder_id = %s WHERE project_id = %s AND code = %s",
-                [customer_id, project.id, code],
-            )
-
-    asyncio.run(write())
+    with session(project.deployment) as conn:
+        conn.execute(
+            "UPDATE vouchers SET holder_id = %s WHERE project_id = %s AND code = %s",
+            [customer_id, project.id, code],
+        )
 
 
 def test_ids_in_all_their_spellings(project_18: Project) -> None:
